@@ -1,0 +1,102 @@
+"""What 10,000 committed checkpoints cost: an idle `sync`, and `list`, against an S3 store.
+
+    AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… \
+        python benchmarks/scale.py s3://bucket/prefix --endpoint-url http://127.0.0.1:9000 [--checkpoints 10000]
+
+Three checkpoints are saved, synced and kept on the hot tier as usual; the manifests of the older steps are put there
+directly, since only their number matters here. Prints seconds of wall time as whole processes, median of five.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from ckpt_tier.cold.documents import encode
+from ckpt_tier.cold.manifest import FORMAT, Manifest, Member, place
+from ckpt_tier.config import load
+from ckpt_tier.core.findings import Findings
+from ckpt_tier.core.nouns import FileDigest, generation_id
+from ckpt_tier.core.units import format_time
+from ckpt_tier.store import open_store
+
+EVERY = 5000
+RUNS = 5
+
+
+def manifest(run: str, run_id: str, step: int) -> Manifest:
+    """A well-formed manifest of a checkpoint that nobody will restore."""
+    digest = FileDigest(f"step_{step}.pt", 1_200_000_000, 0o644, step * 10**9, f"{step:064x}", f"{step:016x}")
+    identity, files = place(run, "main", step, (digest,))
+    findings = Findings(format="torch-zip", level="full", checksums=100)
+    return Manifest(
+        format=FORMAT,
+        run=run,
+        run_id=run_id,
+        series="main",
+        step=step,
+        saved_at=format_time(1.7e9 + step),
+        generation=generation_id([identity]),
+        save_id=None,
+        layout="step_{step}.pt",
+        members=(Member(id=identity, rank=None, host="node", files=files, findings=findings),),
+        metrics={"loss": 1.83},
+        versions={"ckpt-tier": "0"},
+    )
+
+
+def command(folder: Path, *arguments: str) -> float:
+    """Wall seconds of one `ckpt-tier` process."""
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "ckpt_tier", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begun
+
+
+def report(name: str, folder: Path, *arguments: str) -> None:
+    seconds = [command(folder, *arguments) for _ in range(RUNS)]
+    print(f"{name:42} {statistics.median(seconds):6.3f} s   ({min(seconds):.3f} … {max(seconds):.3f})")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("url")
+    parser.add_argument("--endpoint-url", required=True)
+    parser.add_argument("--checkpoints", type=int, default=10_000)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.environ["XDG_STATE_HOME"] = str(folder / "state")
+        hot = folder / "checkpoints"
+        hot.mkdir()
+        (folder / "ckpt-tier.toml").write_text(
+            f'run = "scale-{os.getpid()}"\n[hot]\npath = "checkpoints"\nlayout = "step_{{step}}.pt"\nsettle = "0s"\n'
+            f'min_free = "1MB"\n[cold]\nurl = "{arguments.url}"\nendpoint_url = "{arguments.endpoint_url}"\n'
+        )
+        last = arguments.checkpoints * EVERY
+        for step in (last - 2 * EVERY, last - EVERY, last):
+            torch.save({"step": step}, hot / f"step_{step}.pt")
+        command(folder, "sync")
+        config = load(folder / "ckpt-tier.toml", env=os.environ, cwd=folder)
+        store = open_store(config.cold)
+        made = [manifest(config.run, "0" * 16, step) for step in range(EVERY, last - 2 * EVERY, EVERY)]
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(lambda m: store.put(m.key, encode(m)), made))
+        print(f"{len(made) + 3} committed checkpoints")
+        report("ckpt-tier --help", folder, "--help")
+        report("sync, idle", folder, "sync", "-q")
+        report("list", folder, "list")
+        report("list --json", folder, "list", "--json")
+        report("status", folder, "status", "-q")
+        print(f"{'list --long, first time':42} {command(folder, 'list', '--long'):6.3f} s")
+        report("list --long, again", folder, "list", "--long")
+
+
+if __name__ == "__main__":
+    main()

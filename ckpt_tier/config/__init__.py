@@ -1,0 +1,33 @@
+"""What `ckpt-tier.toml`, the environment and a call's arguments mean. See `docs/configuration.md`."""
+
+from ckpt_tier.config.keys import KEYS, SECTIONS, Key
+from ckpt_tier.config.load import FILE_NAME, default_state_dir, find, from_mapping, load
+from ckpt_tier.config.model import (
+    ColdConfig,
+    Config,
+    FreeSpace,
+    HotConfig,
+    LevelName,
+    UploadConfig,
+    ValidateConfig,
+)
+from ckpt_tier.config.render import render
+
+__all__ = [
+    "FILE_NAME",
+    "KEYS",
+    "SECTIONS",
+    "ColdConfig",
+    "Config",
+    "FreeSpace",
+    "HotConfig",
+    "Key",
+    "LevelName",
+    "UploadConfig",
+    "ValidateConfig",
+    "default_state_dir",
+    "find",
+    "from_mapping",
+    "load",
+    "render",
+]

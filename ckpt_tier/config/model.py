@@ -1,0 +1,115 @@
+"""The configuration as the program sees it: typed, absolute, checked. `keys` says what each value means."""
+
+import re
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal, Self
+
+import msgspec
+
+from ckpt_tier.core.units import parse_size
+from ckpt_tier.errors import UsageError
+
+LevelName = Literal["fast", "full", "deep"]
+
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+_SPACE_FIX = 'write it like "10%" or "50GiB"'
+
+
+class FreeSpace(msgspec.Struct, frozen=True):
+    """An amount of free space: a share of the file system, or a number of bytes; one of the two is set.
+
+    Attributes:
+        percent: of the file system's size, 0 to 100.
+        size: bytes.
+    """
+
+    percent: float | None = None
+    size: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From "10%" or "50GiB"; raises UsageError."""
+        match = _PERCENT.fullmatch(text)
+        if match is None:
+            try:
+                return cls(size=parse_size(text))
+            except UsageError as error:
+                raise UsageError(f"{text!r} is not an amount of space", fix=_SPACE_FIX) from error
+        if float(match[1]) > 100:
+            raise UsageError(f"{text!r} is more than the whole disk", fix=_SPACE_FIX)
+        return cls(percent=float(match[1]))
+
+    def bytes_of(self, total: int) -> int:
+        """Bytes, on a file system of `total` bytes."""
+        if self.size is not None:
+            return self.size
+        return round(total * (self.percent or 0.0) / 100)
+
+    def __str__(self) -> str:
+        """The form that `parse` reads."""
+        if self.percent is None:
+            return str(self.size)
+        return f"{Decimal(repr(self.percent)).normalize():f}%"
+
+
+class HotConfig(msgspec.Struct, frozen=True):
+    """`[hot]`: the folder that training saves into. `settle` and `hold` are seconds, `path` is absolute."""
+
+    path: Path
+    layout: str = "auto"
+    keep_last: int = 3
+    min_free: FreeSpace = FreeSpace(percent=10.0)
+    settle: float = 10.0
+    hold: float = 86_400.0
+
+
+class ValidateConfig(msgspec.Struct, frozen=True):
+    """`[validate]`: what a file must pass before it is uploaded."""
+
+    level: LevelName = "full"
+    on_rejected: Literal["keep", "aside"] = "keep"
+    non_finite: Literal["record", "reject"] = "record"
+    custom: str | None = None
+
+
+class ColdConfig(msgspec.Struct, frozen=True):
+    """`[cold]`: where checkpoints are kept. `url` has a scheme, or is the absolute path of a folder."""
+
+    url: str
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    ca_bundle: str | None = None
+    sse: Literal["AES256", "aws:kms"] | None = None
+    sse_kms_key_id: str | None = None
+    same_device: bool = False
+
+
+class UploadConfig(msgspec.Struct, frozen=True):
+    """`[upload]`: `bandwidth` is bytes per second, None for no limit."""
+
+    order: Literal["newest", "oldest"] = "newest"
+    bandwidth: int | None = None
+    attempts: int = 8
+
+
+class Config(msgspec.Struct, frozen=True):
+    """One run's configuration.
+
+    Attributes:
+        file: the absolute path it was read from; None when there was none, only environment and arguments.
+        run: the name under which the checkpoints live in the cold tier.
+        run_id: the id that the cold tier's run.json must have; None joins whatever run is there.
+        state_dir: absolute; where the journal lives, on a disk of this machine.
+    """
+
+    file: Path | None
+    run: str
+    run_id: str | None
+    state_dir: Path
+    hot: HotConfig
+    cold: ColdConfig
+    validate: ValidateConfig = ValidateConfig()
+    upload: UploadConfig = UploadConfig()

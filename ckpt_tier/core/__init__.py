@@ -1,0 +1,1 @@
+"""Nouns, states, retention and units: pure values and decisions. Nothing in this package does I/O."""

@@ -1,0 +1,1 @@
+"""The verbs: what is done with checkpoints. `reconcile` decides, the others do."""

@@ -1,0 +1,129 @@
+"""Bringing one object down into a staging file: parallel ranges, checked while they arrive, resumed after a kill.
+
+Beside ``<n>.part`` lies ``<n>.pieces``: a line per finished piece with its index and CRC. After a kill the pieces
+named there are read again from the staging file, and only those whose CRC still holds are kept: a piece that a power
+loss took back is fetched again.
+"""
+
+import contextlib
+import os
+import queue
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+from ckpt_tier.cold.manifest import ManifestFile
+from ckpt_tier.core.pieces import MIB, pieces
+from ckpt_tier.errors import IntegrityError, MissingKeyError, UnavailableError
+from ckpt_tier.flow.proof import verdict_on_reading
+from ckpt_tier.flow.retry import READ_ATTEMPTS, persistently
+from ckpt_tier.store.protocol import Store, Watch
+from ckpt_tier.system.clock import Clock
+from ckpt_tier.system.digests import combine, crc64nvme, to_hex
+from ckpt_tier.system.durable import out_of_space_is_said
+
+PIECE = 16 * MIB
+"""Bytes per ranged read; each thread holds one buffer of this size."""
+THREADS = 4
+
+
+class Fetching:
+    """One object on its way into `staged`. To be used once, by one thread."""
+
+    def __init__(self, store: Store, file: ManifestFile, staged: Path, watch: Watch, clock: Clock) -> None:
+        self._store = store
+        self._file = file
+        self._staged = staged
+        self._ledger = staged.with_suffix(".pieces")
+        self._watch = watch
+        self._clock = clock
+        self._plan = pieces(file.size, PIECE)
+        self._crcs: dict[int, int] = {}
+
+    def run(self) -> None:
+        """Fills the staging file with the object's bytes, all of them proven by the manifest's CRC-64/NVME.
+
+        Raises IntegrityError when the object is damaged or missing, UnavailableError when the store is away,
+        NoSpaceError, CancelledError. What arrived is kept for another try, except after an IntegrityError.
+        """
+        with out_of_space_is_said(self._staged):
+            with contextlib.suppress(FileNotFoundError):  # a kill may have come after it got its read-only mode
+                self._staged.chmod(0o600)
+            descriptor = os.open(self._staged, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.ftruncate(descriptor, self._file.size)
+                self._keep_what_arrived(descriptor)
+                with self._ledger.open("ab", buffering=0) as ledger:
+                    self._fetch_missing(descriptor, ledger)
+            finally:
+                os.close(descriptor)
+        whole = combine([(self._crcs[index], length) for index, (_, length) in enumerate(self._plan)])
+        if to_hex(whole) != self._file.crc64nvme:
+            self._discard()
+            raise self._damaged("what came back has another CRC-64/NVME than the manifest says")
+
+    def _keep_what_arrived(self, descriptor: int) -> None:
+        if self._file.size == 0:
+            self._crcs[0] = 0
+        with contextlib.suppress(FileNotFoundError):
+            for line in self._ledger.read_text(errors="replace").splitlines():
+                with contextlib.suppress(ValueError):
+                    index, crc = (int(word, 16) for word in line.split())
+                    if 0 <= index < len(self._plan):
+                        offset, length = self._plan[index]
+                        if crc64nvme(os.pread(descriptor, length, offset)) == crc:
+                            self._crcs[index] = crc
+        kept = sum(self._plan[index][1] for index in self._crcs)
+        if kept:
+            self._watch.resumed(kept)
+
+    def _fetch_missing(self, descriptor: int, ledger: BinaryIO) -> None:
+        missing = [index for index in range(len(self._plan)) if index not in self._crcs]
+        if not missing:
+            return
+        threads = min(THREADS, len(missing))
+        buffers: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
+        for _ in range(threads):
+            buffers.put(bytearray(min(PIECE, self._file.size)))
+
+        def fetch(index: int) -> None:
+            offset, length = self._plan[index]
+            whole = buffers.get()
+            try:
+                buffer = memoryview(whole)[:length]
+                persistently(lambda: self._store.read_into(self._file.key, offset, buffer), self._clock, READ_ATTEMPTS)
+                crc = crc64nvme(buffer)
+                _write_all(descriptor, buffer, offset)
+            finally:
+                buffers.put(whole)
+            ledger.write(f"{index:x} {crc:016x}\n".encode())
+            self._crcs[index] = crc
+            self._watch.moved(length)
+
+        with ThreadPoolExecutor(threads, thread_name_prefix="fetch") as pool:
+            futures = [pool.submit(fetch, index) for index in missing]
+            try:
+                for future in futures:
+                    future.result()
+            except MissingKeyError as error:
+                raise self._damaged("the object is missing, its manifest is there") from error
+            except UnavailableError as error:
+                raise verdict_on_reading(self._store, self._file, error) from error
+            finally:
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _damaged(self, why: str) -> IntegrityError:
+        return IntegrityError(
+            f"{self._file.key} is damaged", why, "restore another step, or repair the object from another copy"
+        )
+
+    def _discard(self) -> None:
+        self._staged.unlink(missing_ok=True)
+        self._ledger.unlink(missing_ok=True)
+
+
+def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    while len(data):
+        written = os.pwrite(descriptor, data, offset)
+        data = data[written:]
+        offset += written

@@ -1,0 +1,125 @@
+"""What there is, over both tiers: the checkpoints for `list`, and which one a restore means."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from ckpt_tier.cold.manifest import Manifest
+from ckpt_tier.cold.manifests import Entry, Manifests
+from ckpt_tier.core.events import Emit, PassedOver
+from ckpt_tier.core.states import State
+from ckpt_tier.core.units import format_time
+from ckpt_tier.errors import NotFoundError
+from ckpt_tier.hot.scan import HotFile
+from ckpt_tier.journal.saves import Save
+
+
+class Listed(msgspec.Struct, frozen=True, kw_only=True):
+    """One checkpoint, one generation, wherever it is. `None` where nobody has looked.
+
+    Attributes:
+        saved_at: RFC 3339; from the manifest, else the hot file's mtime.
+        committed_at: RFC 3339, by the store's clock; None if it isn't in the cold tier.
+        state: a journal state, "committed", or "hot" for a file nobody has taken up yet.
+        hot: a hot copy exists.
+    """
+
+    series: str
+    step: int
+    generation: str | None
+    state: str
+    hot: bool
+    saved_at: str | None
+    committed_at: str | None
+    size_bytes: int | None
+    metrics: dict[str, float] = {}
+
+
+def merge(
+    entries: Iterable[Entry],
+    manifests: Mapping[Entry, Manifest],
+    hot: Iterable[HotFile],
+    saves: Iterable[Save],
+) -> list[Listed]:
+    """Both tiers in one list, by series and step."""
+    rows: dict[tuple[str, int, str], Listed] = {}
+    for entry in entries:
+        manifest = manifests.get(entry)
+        rows[entry.series, entry.step, entry.generation] = Listed(
+            series=entry.series,
+            step=entry.step,
+            generation=entry.generation,
+            state=State.COMMITTED,
+            hot=False,
+            saved_at=manifest.saved_at if manifest else None,
+            committed_at=format_time(entry.committed_at),
+            size_bytes=manifest.size if manifest else None,
+            metrics=manifest.metrics if manifest else {},
+        )
+    known = {(save.path, save.stamp): save for save in saves}
+    for file in hot:
+        row = _of_hot_file(file, known.get((file.path, file.stamp)))
+        there = rows.get((row.series, row.step, row.generation or file.path))
+        rows[row.series, row.step, row.generation or file.path] = (
+            msgspec.structs.replace(there, hot=True) if there else row
+        )
+    return [rows[key] for key in sorted(rows)]
+
+
+def _of_hot_file(file: HotFile, save: Save | None) -> Listed:
+    return Listed(
+        series=file.series,
+        step=file.step,
+        generation=save.generation if save else None,
+        state=save.state if save else "hot",
+        hot=True,
+        saved_at=format_time(save.saved_at if save else file.mtime_ns / 1e9),
+        committed_at=None,
+        size_bytes=file.stamp.size,
+        metrics=save.metrics if save else {},
+    )
+
+
+def by_step(manifests: Manifests, series: str, step: int, generation: str | None) -> Manifest:
+    """The step's manifest; with several generations the one saved last, unless one is named.
+
+    Raises NotFoundError, which names the nearest steps there are.
+    """
+    entries = manifests.entries(series, step)
+    wanted = [e for e in entries if e.step == step and generation in (None, e.generation)]
+    if not wanted:
+        raise no_such_step(manifests, [series], step, generation)
+    found, damaged = manifests.read_all(wanted)
+    if damaged:
+        # Another generation is not what was asked for; whoever wants it says so.
+        raise next(iter(damaged.values()))
+    return max(found.values(), key=lambda manifest: manifest.saved)
+
+
+def newest_first(manifests: Manifests, series: str, emit: Emit) -> list[Manifest]:
+    """The series' manifests, saved last first, without those that can't be trusted; says why each of these was passed
+    over. Raises NotFoundError if the series has none at all."""
+    entries = manifests.entries(series)
+    if not entries:
+        raise NotFoundError(
+            f"the series {series!r} has no committed checkpoint", fix="look at `ckpt-tier list` and `ckpt-tier status`"
+        )
+    found, damaged = manifests.read_all(entries)
+    for entry, error in damaged.items():
+        emit(PassedOver(series=series, step=entry.step, reason=str(error)))
+    return sorted(found.values(), key=lambda m: (m.saved, m.step), reverse=True)
+
+
+def no_such_step(manifests: Manifests, names: Sequence[str], step: int, generation: str | None = None) -> NotFoundError:
+    """The error for a step, or a generation of it, that none of these series has; it names the nearest steps."""
+    steps = {entry.step for name in names for entry in manifests.entries(name)}
+    where = f"step {step} of series {names[0]!r}" if len(names) == 1 else f"step {step}"
+    if generation is not None and step in steps:
+        return NotFoundError(f"{where} has no generation {generation}", fix="see `ckpt-tier list`")
+    near = sorted(sorted(steps, key=lambda there: abs(there - step))[:3])
+    noun = "the nearest step is" if len(near) == 1 else "the nearest steps are"
+    return NotFoundError(
+        f"{where} is not in the cold tier",
+        f"{noun} {', '.join(map(str, near))}" if near else "there are no checkpoints yet",
+        "see `ckpt-tier list`",
+    )

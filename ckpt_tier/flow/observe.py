@@ -1,0 +1,120 @@
+"""One look at everything that `reconcile` decides by."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from ckpt_tier.cold import keys
+from ckpt_tier.cold.manifests import Manifests
+from ckpt_tier.config import Config
+from ckpt_tier.core.nouns import DEFAULT_SERIES, Stamp
+from ckpt_tier.core.units import format_time
+from ckpt_tier.flow.view import Link, Rules, View
+from ckpt_tier.hot.holds import held
+from ckpt_tier.hot.layout import Layout
+from ckpt_tier.hot.scan import HotFile, Scan, look_at, scan, tracked
+from ckpt_tier.hot.space import space
+from ckpt_tier.inbox import Inbox, Ticket
+from ckpt_tier.journal.saves import Save
+
+
+def observe(
+    config: Config,
+    layout: Layout,
+    inbox: Inbox,
+    saves: Iterable[Save],
+    committed: Iterable[tuple[str, int, str]],
+    *,
+    now: float,
+    pins: Iterable[tuple[str, int]] = (),
+    postponed: Mapping[str, float] | None = None,
+    busy: Iterable[int] = (),
+) -> tuple[View, Scan]:
+    """The view, and the scan with what could not be told. Changes nothing. Raises ConfigError (no hot folder)."""
+    hot = config.hot.path
+    disk = space(hot)
+    # Tickets and rows before the scan: a file that both bring is then at least as new in the scan.
+    tickets = waiting(inbox, layout)
+    rows = tuple(saves)
+    found = scan(hot, layout)
+    files = {file.path: file for file in found.files}
+    named = [(t.path, t.series, t.step) for t in tickets] + [(s.path, s.series, s.step) for s in rows]
+    for path, series, step in named:
+        if path not in files and (file := look_at(hot, path, series, step)) is not None:
+            files[path] = file
+    protected = {key: f"restored, and held until {format_time(until)[:16]}Z" for key, until in held(hot, now).items()}
+    protected |= dict.fromkeys(pins, "pinned")
+    view = View(
+        now=now,
+        rules=Rules(
+            keep_last=config.hot.keep_last,
+            settle=config.hot.settle,
+            min_free=config.hot.min_free.bytes_of(disk.total),
+            newest_first=config.upload.order == "newest",
+            set_aside=config.validate.on_rejected == "aside",
+        ),
+        free=disk.free,
+        hot=files,
+        tickets=tickets,
+        links=_links(inbox),
+        saves=rows,
+        committed=frozenset(committed),
+        protected=protected,
+        tracked=frozenset(tracked(hot, layout)),
+        postponed=postponed or {},
+        busy=frozenset(busy),
+    )
+    return view, found
+
+
+def waiting(inbox: Inbox, layout: Layout) -> tuple[Ticket, ...]:
+    """The hook's tickets, each with its series."""
+    return tuple(ticket if ticket.series else _with_series(ticket, layout) for ticket in inbox.tickets())
+
+
+def oldest_steps(files: Iterable[HotFile], saves: Iterable[Save], tickets: Iterable[Ticket]) -> dict[str, int]:
+    """For each series on the hot tier, in the journal or in the inbox: the oldest step there is."""
+    oldest: dict[str, int] = {}
+    found = [(file.series, file.step) for file in files]
+    found += [(save.series, save.step) for save in saves]
+    found += [(ticket.series, ticket.step) for ticket in tickets]
+    for series, step in found:
+        oldest[series] = min(step, oldest.get(series, step))
+    return oldest
+
+
+def list_committed(manifests: Manifests, oldest: Mapping[str, int]) -> set[tuple[str, int, str]]:
+    """(series, step, generation) of every manifest from the oldest hot steps on."""
+    return {
+        (entry.series, entry.step, entry.generation)
+        for series, step in oldest.items()
+        for entry in manifests.entries(series, step)
+    }
+
+
+def list_pins(manifests: Manifests, series: Iterable[str]) -> set[tuple[str, int]]:
+    """The pinned (series, step) in the cold tier."""
+    pins = set()
+    for name in series:
+        prefix = keys.pins_prefix(manifests.run, name)
+        for stat in manifests.store.list(prefix):
+            step = keys.parse_pin_name(stat.key.removeprefix(prefix))
+            if step is not None:
+                pins.add((name, step))
+    return pins
+
+
+def _with_series(ticket: Ticket, layout: Layout) -> Ticket:
+    matched = layout.match(ticket.path)
+    return msgspec.structs.replace(ticket, series=matched[0] if matched else DEFAULT_SERIES)
+
+
+def _links(inbox: Inbox) -> dict[str, Link]:
+    return {
+        name: Link(
+            stamp=Stamp(status.st_ino, status.st_size, status.st_mtime_ns),
+            links=status.st_nlink,
+            linked_at=status.st_ctime,
+        )
+        for name, status in inbox.links().items()
+    }

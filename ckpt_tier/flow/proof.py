@@ -1,0 +1,64 @@
+"""Proving that the cold tier holds what a manifest names.
+
+A HEAD proves presence, size and the checksum that the store noted when it took the bytes. Only reading proves the
+bytes themselves: a store with a rotten disk still answers HEAD with the old checksum.
+"""
+
+import contextlib
+from collections.abc import Iterable
+
+from ckpt_tier.cold.manifest import Manifest, ManifestFile
+from ckpt_tier.cold.manifests import Entry, Manifests
+from ckpt_tier.core.pieces import MIB
+from ckpt_tier.core.units import format_time
+from ckpt_tier.errors import CkptTierError, IntegrityError, MissingKeyError, UnavailableError
+from ckpt_tier.journal.saves import Save
+from ckpt_tier.store.protocol import Store
+
+
+def prove_present(store: Store, files: Iterable[ManifestFile]) -> None:
+    """Returns if every object is there with its size and, where the store keeps one, its checksum.
+
+    Raises IntegrityError naming the first that is not.
+    """
+    for file in files:
+        try:
+            stat = store.stat(file.key)
+        except MissingKeyError as error:
+            raise IntegrityError(f"{file.key} is missing", "its manifest is there, the object is not") from error
+        if stat.size != file.size:
+            raise IntegrityError(f"{file.key} is damaged", f"it has {stat.size} bytes, the manifest says {file.size}")
+        if stat.crc64nvme is not None and stat.crc64nvme != file.crc64nvme:
+            raise IntegrityError(f"{file.key} is damaged", "its CRC-64/NVME is not the manifest's")
+
+
+def covers(manifest: Manifest, path: str, size: int, sha256: str) -> bool:
+    """Whether the manifest commits exactly these bytes under this path."""
+    return any((f.path, f.size, f.sha256) == (path, size, sha256) for f in manifest.files)
+
+
+def says_committed(manifests: Manifests, committed: Iterable[tuple[str, int, str]], save: Save) -> bool:
+    """Whether one of the committed generations says that it is this save, by path, size and time of saving. Enough to
+    spare a false alarm about a file that is gone; no proof of its bytes."""
+    for series, step, generation in committed:
+        if (series, step) == (save.series, save.step):
+            with contextlib.suppress(IntegrityError, MissingKeyError):
+                manifest = manifests.read_fresh(Entry(series, step, generation, 0.0))
+                files = {(file.path, file.size) for file in manifest.files}
+                if manifest.saved_at == format_time(save.saved_at) and (save.path, save.size) in files:
+                    return True
+    return False
+
+
+def verdict_on_reading(store: Store, file: ManifestFile, error: UnavailableError) -> CkptTierError:
+    """One object that keeps failing while a neighbour reads is damaged, not busy: MinIO answers SlowDownRead, or
+    cuts the stream, for an object with a rotten disk block. Else the error itself."""
+    prefix = file.key.removesuffix(file.path)
+    try:
+        for other in store.list(prefix):
+            if other.key != file.key and 0 < other.size <= MIB:
+                store.read_into(other.key, 0, memoryview(bytearray(other.size)))
+                return IntegrityError(f"{file.key} is damaged", f"it can't be read while its neighbour can: {error}")
+    except CkptTierError:
+        return error
+    return error

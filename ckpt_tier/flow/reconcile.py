@@ -1,0 +1,369 @@
+"""The one decision: from a look at both tiers to the list of what to do, each action with its reason.
+
+Pure. `sync` carries the list out, ``--dry-run`` prints it, and both see the same. An action with an `after` is what
+will follow once something else has happened; it is printed, not carried out, and decided anew by then.
+
+What holds whatever the view: an uncommitted file is never the object of EVICT; RELEASE only takes a link whose bytes
+are committed or have another name; LET_GO, the one exception, only takes what the trainer itself has deleted, below
+`min_free`, and reports it as lost.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+
+import msgspec
+
+from ckpt_tier.core.retention import newest
+from ckpt_tier.core.states import QUEUED, VALID, State
+from ckpt_tier.core.units import format_duration, format_size
+from ckpt_tier.flow.view import View
+from ckpt_tier.inbox import HIDDEN, Ticket
+from ckpt_tier.journal.saves import Save
+
+ORPHAN_AGE = 60.0
+"""Seconds after which a link without a ticket is not the hook's work in progress any more."""
+
+
+class Kind(StrEnum):
+    """What an action does."""
+
+    ATTACH = "attach"
+    """Join the hook's ticket to a save that scanning had found first."""
+    ADOPT = "adopt"
+    """Note that the cold tier holds this generation already."""
+    LOSE = "lose"
+    """Report a save that is gone from disk before it was committed."""
+    FORGET = "forget"
+    """Drop a journal row that stands for nothing any more."""
+    RELEASE = "release"
+    """Unlink the hook's hard link: its bytes are committed, or have another name."""
+    LET_GO = "let-go"
+    """Unlink the last copy of a save that the trainer has deleted: the disk is nearly full."""
+    SET_ASIDE = "set-aside"
+    """Move a rejected file out of the trainer's way."""
+    EVICT = "evict"
+    VALIDATE = "validate"
+    UPLOAD = "upload"
+    WAIT = "wait"
+    KEEP = "keep"
+    REPORT = "report"
+    """A person is needed: rejected, stalled, lost."""
+
+
+class Action(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing to do and why. `after` names what must happen first; empty means now."""
+
+    kind: Kind
+    reason: str
+    series: str
+    step: int
+    path: str
+    size: int = 0
+    after: str = ""
+    save: Save | None = None
+    ticket: Ticket | None = None
+    link: str | None = None
+
+
+_ORDER = {kind: rank for rank, kind in enumerate(Kind)}
+_BULK = {Kind.VALIDATE, Kind.UPLOAD}
+
+
+def reconcile(view: View) -> list[Action]:
+    """Every action and its reason, in the order of carrying out: what is cheap, then evictions, then validation and
+    upload together, newest first (below `min_free`: first what eviction waits for)."""
+    saves, merged = _gather(view)
+    actions = [*merged, *_orphans(view, saves)]
+    for save in saves:
+        if save.id not in view.busy:
+            actions += _next_for(save, saves, view)
+    evictions = _retention(saves, view)
+    actions += evictions
+    actions += _let_go(saves, evictions, view)
+    return _ordered(actions, evictions, view)
+
+
+def has_hot_copy(save: Save, view: View) -> bool:
+    """Whether the save's bytes lie under their own name."""
+    file = view.hot.get(save.path)
+    return file is not None and file.stamp == save.stamp
+
+
+def has_link(save: Save, view: View) -> bool:
+    """Whether the hook's hard link still has the save's bytes."""
+    link = view.links.get(save.link) if save.link else None
+    return link is not None and link.stamp == save.stamp
+
+
+def is_committed(save: Save, view: View) -> bool:
+    """Whether the cold tier holds the save's generation."""
+    return save.generation is not None and (save.series, save.step, save.generation) in view.committed
+
+
+def _act(kind: Kind, save: Save, reason: str, after: str = "") -> Action:
+    return Action(
+        kind=kind,
+        reason=reason,
+        series=save.series,
+        step=save.step,
+        path=save.path,
+        size=save.size,
+        after=after,
+        save=save,
+    )
+
+
+def _gather(view: View) -> tuple[list[Save], list[Action]]:
+    """The journal's rows, and a new one (id 0) for each ticket and hot file that none of them stands for."""
+    saves = list(view.saves)
+    known = {(save.path, save.stamp): save for save in saves}
+    merged = []
+    for ticket in view.tickets:
+        row = known.get((ticket.path, ticket.stamp))
+        if row is None:
+            row = Save(
+                series=ticket.series,
+                step=ticket.step,
+                path=ticket.path,
+                stamp=ticket.stamp,
+                saved_at=ticket.saved_at,
+                ticket=ticket.id,
+                link=ticket.link,
+                save_id=ticket.save_id,
+                metrics=ticket.metrics,
+            )
+            known[ticket.path, ticket.stamp] = row
+            saves.append(row)
+        elif row.ticket is None and row.state is not State.COMMITTED:
+            if row.id not in view.busy:
+                merged.append(_attach(row, ticket))
+        elif row.ticket != ticket.id and row.state not in (State.REJECTED, State.LOST, State.COMMITTED):
+            continue  # handed over twice: it ends as the first does
+        elif row.state in (State.REJECTED, State.LOST) or (row.state is State.COMMITTED and is_committed(row, view)):
+            reason = f"{row.state}: the hook's ticket and link are not needed any more"
+            mine = row.link if row.state is State.COMMITTED and has_link(row, view) else None
+            link = mine if row.ticket == ticket.id else ticket.link
+            merged.append(msgspec.structs.replace(_act(Kind.RELEASE, row, reason), ticket=ticket, link=link))
+    saves += [
+        Save(series=file.series, step=file.step, path=file.path, stamp=file.stamp, saved_at=file.mtime_ns / 1e9)
+        for file in view.hot.values()
+        if (file.path, file.stamp) not in known
+    ]
+    return saves, merged
+
+
+def _attach(row: Save, ticket: Ticket) -> Action:
+    return msgspec.structs.replace(
+        _act(Kind.ATTACH, row, "the hook handed over what scanning had found"), ticket=ticket, link=ticket.link
+    )
+
+
+def _orphans(view: View, saves: Iterable[Save]) -> Iterator[Action]:
+    owned = {save.link for save in saves if has_link(save, view)} | {ticket.link for ticket in view.tickets}
+    # What was written in place, under the file's other name, is nobody's save any more: it goes while it has that name.
+    spoiled = {save.link for save in saves} - owned
+    for name, link in view.links.items():
+        if name in owned or (name not in spoiled and view.now - link.linked_at < ORPHAN_AGE):
+            continue
+        alone = link.links == 1
+        yield Action(
+            kind=Kind.REPORT if alone else Kind.RELEASE,
+            reason="the last copy of a file that no save stands for" if alone else "a link that no save stands for",
+            series="",
+            step=0,
+            path=f".ckpt-tier/unsent/{name}",
+            size=link.stamp.size,
+            link=name,
+        )
+
+
+def _next_for(save: Save, saves: list[Save], view: View) -> Iterator[Action]:
+    on_disk = has_hot_copy(save, view) or has_link(save, view)
+    match save.state:
+        case State.COMMITTED:
+            yield from _next_for_committed(save, view, on_disk=on_disk)
+        case State.REJECTED:
+            yield from _next_for_rejected(save, view, on_disk=on_disk)
+        case State.LOST:
+            mended = any(
+                other.state is State.COMMITTED
+                and (other.series, other.step) == (save.series, save.step)
+                and (other.saved_at >= save.saved_at or other.generation == save.generation)
+                for other in saves
+            )
+            if mended:
+                yield _act(Kind.FORGET, save, "the step was saved again and committed")
+            elif on_disk:
+                yield from _take_up(save, view)  # it is there again
+            else:
+                yield _act(Kind.REPORT, save, f"lost: {save.reason}")
+        case _ if not on_disk:
+            yield from _gone(save, view)
+        case State.SAVED:
+            yield from _take_up(save, view)
+        case _:
+            yield from _deliver(save, view)
+
+
+def _next_for_committed(save: Save, view: View, *, on_disk: bool) -> Iterator[Action]:
+    if not on_disk:
+        yield _act(Kind.FORGET, save, "committed, and no hot copy is left")
+    elif not is_committed(save, view):
+        yield _act(Kind.UPLOAD, save, "its manifest is gone from the cold tier")
+    elif has_link(save, view):
+        yield msgspec.structs.replace(
+            _act(Kind.RELEASE, save, "committed: the hook's link is not needed any more"), link=save.link
+        )
+
+
+def _next_for_rejected(save: Save, view: View, *, on_disk: bool) -> Iterator[Action]:
+    if not on_disk:
+        yield _act(Kind.FORGET, save, "the rejected file is gone or was replaced")
+        return
+    if has_hot_copy(save, view) and has_link(save, view):
+        yield msgspec.structs.replace(
+            _act(Kind.RELEASE, save, "rejected: the file itself is still there"), link=save.link
+        )
+    elif has_hot_copy(save, view) and view.rules.set_aside and not save.path.startswith(f"{HIDDEN}/"):
+        yield _act(Kind.SET_ASIDE, save, f"rejected: {save.reason}")
+        return
+    yield _act(Kind.REPORT, save, f"rejected: {save.reason}")
+
+
+def _gone(save: Save, view: View) -> Iterator[Action]:
+    if save.ticket is None and save.state is State.SAVED:
+        if save.id:
+            yield _act(Kind.FORGET, save, "gone or changed before it was looked at")
+        return
+    if is_committed(save, view):
+        yield _act(Kind.ADOPT, save, "gone from disk, and the cold tier holds this generation")
+        return
+    how = "overwritten" if save.path in view.hot else "deleted"
+    yield _act(Kind.LOSE, save, f"{how} on disk before it was committed")
+
+
+def _take_up(save: Save, view: View) -> Iterator[Action]:
+    file = view.hot.get(save.path)
+    postponed = view.postponed.get(save.path, 0.0) - view.now
+    unsettled = 0.0
+    if save.ticket is None and file is not None:
+        age = view.now - max(file.mtime_ns, file.ctime_ns) / 1e9
+        # A time far in the future says nothing: somebody's clock is wrong, and waiting for it might take for ever.
+        unsettled = view.rules.settle - age if age >= -view.rules.settle else 0.0
+    if save.retry_at > view.now:
+        yield _act(Kind.REPORT, save, save.reason)
+    elif postponed > 0:
+        yield _act(Kind.WAIT, save, "open for writing", after="it is closed")
+    elif unsettled > 0:
+        wait = min(unsettled, view.rules.settle)
+        yield _act(Kind.WAIT, save, "changed just now", after=f"{format_duration(wait)} without a change")
+    else:
+        yield _act(Kind.VALIDATE, save, "handed over by the hook" if save.ticket else "found in the hot folder")
+        yield _act(Kind.UPLOAD, save, "not in the cold tier", after="validation")
+
+
+def _deliver(save: Save, view: View) -> Iterator[Action]:
+    if is_committed(save, view):
+        yield _act(Kind.ADOPT, save, "the cold tier holds this generation")
+    elif save.retry_at > view.now:
+        wait = format_duration(save.retry_at - view.now)
+        yield _act(Kind.REPORT, save, f"stalled: {save.reason}; tried again in {wait}")
+    else:
+        yield _act(Kind.UPLOAD, save, "validated, not in the cold tier")
+
+
+def _retention(saves: list[Save], view: View) -> list[Action]:
+    """KEEP or EVICT for every hot copy that is valid or may turn out to be."""
+    by_series: dict[str, list[Save]] = defaultdict(list)
+    for save in saves:
+        if has_hot_copy(save, view) and (save.state in VALID or save.state is State.SAVED):
+            by_series[save.series].append(save)
+    actions = [action for copies in by_series.values() for action in _retain(copies, view)]
+    return _evict_early(actions, by_series, view)
+
+
+def _retain(copies: list[Save], view: View) -> Iterator[Action]:
+    count = view.rules.keep_last
+    valid = [save for save in copies if save.state in VALID]
+    kept = newest(valid, count)
+    hoped = newest(copies, count)
+    for save in copies:
+        wanted_by = view.protected.get((save.series, save.step))
+        if save.path in view.tracked:
+            wanted_by = "a link or tracker file of the trainer points to it"
+        if wanted_by:
+            yield _act(Kind.KEEP, save, wanted_by)
+        elif save in kept:
+            yield _act(Kind.KEEP, save, f"one of the newest {count}")
+        elif save.state is State.SAVED:
+            if save not in hoped:
+                yield _act(Kind.EVICT, save, f"not one of the newest {count}", after="validation and commit")
+        elif save.state is State.COMMITTED and is_committed(save, view) and save.id not in view.busy:
+            yield _act(Kind.EVICT, save, f"committed, and not one of the newest {count}")
+        else:
+            yield _act(Kind.EVICT, save, f"not one of the newest {count}", after="commit")
+
+
+def _evict_early(actions: list[Action], by_series: dict[str, list[Save]], view: View) -> list[Action]:
+    """Below `min_free`, committed copies that retention would keep go too, oldest first; the newest valid stays."""
+    missing = view.rules.min_free - view.free - _freed(actions)
+    if missing <= 0:
+        return actions
+    last = [s for copies in by_series.values() for s in newest([c for c in copies if c.state in VALID], 1)]
+    expendable = [
+        action
+        for action in actions
+        if action.kind is Kind.KEEP
+        and action.save is not None
+        and action.reason.startswith("one of the newest")
+        and action.save not in last
+        and action.save.state is State.COMMITTED
+        and is_committed(action.save, view)
+    ]
+    early = {}
+    for action in sorted(expendable, key=lambda a: a.save.saved_at if a.save else 0.0):
+        if missing <= 0:
+            break
+        early[action.path] = msgspec.structs.replace(
+            action,
+            kind=Kind.EVICT,
+            reason=f"committed, and free space is below min_free ({format_size(view.rules.min_free)})",
+        )
+        missing -= action.size
+    return [early.get(action.path, action) if action.kind is Kind.KEEP else action for action in actions]
+
+
+def _let_go(saves: list[Save], evictions: list[Action], view: View) -> Iterator[Action]:
+    """The hook's last copies of what the trainer has deleted, oldest first, while nothing else can be evicted."""
+    missing = view.rules.min_free - view.free
+    if missing <= 0 or _freed(evictions) > 0:
+        return
+    by_series: dict[str, list[Save]] = defaultdict(list)
+    for save in saves:
+        if save.state not in (State.REJECTED, State.LOST):
+            by_series[save.series].append(save)
+    last = [save for members in by_series.values() for save in newest(members, 1)]
+    for save in sorted(saves, key=lambda s: s.saved_at):
+        only_linked = has_link(save, view) and not has_hot_copy(save, view)
+        waiting = save.state in QUEUED or save.state in (State.SAVED, State.REJECTED)
+        if missing > 0 and only_linked and waiting and save not in last and save.id not in view.busy:
+            yield _act(Kind.LET_GO, save, "deleted by the trainer, not committed yet, and the disk is nearly full")
+            missing -= save.size
+
+
+def _freed(actions: Iterable[Action]) -> int:
+    return sum(action.size for action in actions if action.kind is Kind.EVICT and not action.after)
+
+
+def _ordered(actions: list[Action], evictions: list[Action], view: View) -> list[Action]:
+    crowded = view.free + _freed(evictions) < view.rules.min_free
+    awaited = {action.path for action in evictions if action.kind is Kind.EVICT and action.after} if crowded else set()
+
+    def place(action: Action) -> tuple[int, bool, float, int, int]:
+        rank = _ORDER[Kind.VALIDATE] if action.kind in _BULK else _ORDER[action.kind]
+        saved_at = action.save.saved_at if action.save else 0.0
+        sign = -1 if view.rules.newest_first else 1
+        return (rank, action.path not in awaited, sign * saved_at, sign * action.step, _ORDER[action.kind])
+
+    return sorted(actions, key=place)

@@ -1,0 +1,252 @@
+"""The state of everything on one screen: what would be lost now, what waits, what needs a person, what runs out.
+
+Pure: from a look at both tiers to the document that `status` shows and ``--json`` prints.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from ckpt_tier.cold.manifest import Manifest
+from ckpt_tier.cold.manifests import Entry
+from ckpt_tier.core.states import QUEUED, State
+from ckpt_tier.core.units import format_time
+from ckpt_tier.flow.reconcile import Kind, has_hot_copy, has_link, reconcile
+from ckpt_tier.flow.view import View
+from ckpt_tier.journal.journal import Facts
+
+SCHEMA = "ckpt-tier/status/1"
+RATE_SAVES = 20
+"""The save rate is measured over so many of the latest saves of each series."""
+RATE_SPAN = 60.0
+"""Seconds: saves closer together than this were copied here, not trained."""
+OVER_AFTER = 5
+"""A series that has not saved for so many of its mean intervals is not training any more."""
+
+
+class Newest(msgspec.Struct, frozen=True, kw_only=True):
+    """The newest committed checkpoint: what is left if the machine dies now. Times RFC 3339."""
+
+    step: int
+    generation: str
+    saved_at: str
+    age_seconds: int
+
+
+class SeriesStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One series. `cold_bytes` counts what is known of; None if the cold tier could not be listed."""
+
+    name: str
+    newest_committed: Newest | None
+    newest_hot_step: int | None
+    hot_count: int
+    hot_bytes: int
+    cold_count: int | None
+    cold_bytes: int | None
+
+
+class Queue(msgspec.Struct, frozen=True, kw_only=True):
+    """What waits for validation or upload. `eta_seconds` is None before the first upload was measured."""
+
+    count: int
+    bytes: int
+    eta_seconds: int | None
+
+
+class Attention(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that needs a person."""
+
+    state: str
+    series: str
+    step: int
+    path: str
+    reason: str
+    since: str | None
+
+
+class Disk(msgspec.Struct, frozen=True, kw_only=True):
+    """The hot file system. `full_in_seconds`: at the measured rates; None if it is not filling up."""
+
+    total_bytes: int
+    free_bytes: int
+    min_free_bytes: int
+    full_in_seconds: int | None
+
+
+class Uplink(msgspec.Struct, frozen=True, kw_only=True):
+    """Saves against uploads. Rates in bytes per second, None before they were measured."""
+
+    saved_bytes_per_second: int | None
+    uploaded_bytes_per_second: int | None
+    keeps_up: bool | None
+
+
+class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a process works on the queue now."""
+
+    running: bool
+    pid: int | None = None
+    host: str | None = None
+    what: str | None = None
+
+
+class ColdStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The cold tier. `error` is empty if it could be listed now."""
+
+    url: str
+    error: str = ""
+    last_seen_at: str | None = None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The document of `status --json`. Integers in ``*_bytes`` and ``*_seconds``, times in RFC 3339 UTC."""
+
+    schema: str
+    at: str
+    run: str
+    hot_path: str
+    cold: ColdStatus
+    worker: WorkerStatus
+    series: tuple[SeriesStatus, ...]
+    queue: Queue
+    uplink: Uplink
+    disk: Disk
+    attention: tuple[Attention, ...]
+    warnings: tuple[str, ...]
+
+
+def status(
+    view: View,
+    *,
+    run: str,
+    hot_path: str,
+    disk_total: int,
+    cold: ColdStatus,
+    worker: WorkerStatus,
+    facts: Facts,
+    entries: Iterable[Entry] | None,
+    manifests: Mapping[Entry, Manifest],
+    warnings: Iterable[str] = (),
+) -> Status:
+    """The status at `view.now`; `entries` is None when the cold tier could not be listed."""
+    actions = reconcile(view)
+    waiting = {a.path: a.size for a in actions if a.kind in (Kind.VALIDATE, Kind.UPLOAD, Kind.WAIT)}
+    waiting |= {s.path: s.size for s in view.saves if s.state in QUEUED}
+    save_rate = _save_rate(view, manifests.values())
+    uplink = _uplink(save_rate, facts)
+    queue = Queue(
+        count=len(waiting),
+        bytes=sum(waiting.values()),
+        eta_seconds=_duration(sum(waiting.values()), facts.upload_bytes_per_second),
+    )
+    return Status(
+        schema=SCHEMA,
+        at=format_time(view.now),
+        run=run,
+        hot_path=hot_path,
+        cold=cold,
+        worker=worker,
+        series=_series(view, None if entries is None else list(entries), manifests),
+        queue=queue,
+        uplink=uplink,
+        disk=Disk(
+            total_bytes=disk_total,
+            free_bytes=view.free,
+            min_free_bytes=view.rules.min_free,
+            full_in_seconds=_full_in(view, save_rate, facts, draining=worker.running and not cold.error),
+        ),
+        attention=tuple(_attention(view)),
+        warnings=tuple(warnings),
+    )
+
+
+def _series(view: View, entries: list[Entry] | None, manifests: Mapping[Entry, Manifest]) -> tuple[SeriesStatus, ...]:
+    hot, cold = defaultdict(list), defaultdict(list)
+    for file in view.hot.values():
+        hot[file.series].append(file)
+    for entry in entries or []:
+        cold[entry.series].append(entry)
+    rows = []
+    for name in sorted({*hot, *cold}):
+        known = [manifests[entry] for entry in cold[name] if entry in manifests]
+        rows.append(
+            SeriesStatus(
+                name=name,
+                newest_committed=_newest(cold[name], manifests, view.now),
+                newest_hot_step=max((file.step for file in hot[name]), default=None),
+                hot_count=len(hot[name]),
+                hot_bytes=sum(file.stamp.size for file in hot[name]),
+                cold_count=None if entries is None else len(cold[name]),
+                cold_bytes=None if entries is None else sum(manifest.size for manifest in known),
+            )
+        )
+    return tuple(rows)
+
+
+def _newest(entries: list[Entry], manifests: Mapping[Entry, Manifest], now: float) -> Newest | None:
+    if not entries:
+        return None
+
+    def saved(entry: Entry) -> float:
+        manifest = manifests.get(entry)
+        return manifest.saved if manifest else entry.committed_at
+
+    last = max(entries, key=lambda entry: (saved(entry), entry.step))
+    return Newest(
+        step=last.step,
+        generation=last.generation,
+        saved_at=format_time(saved(last)),
+        age_seconds=max(0, round(now - saved(last))),
+    )
+
+
+def _attention(view: View) -> Iterable[Attention]:
+    for save in sorted(view.saves, key=lambda s: (s.state, s.series, s.step)):
+        if save.trouble and (save.state is not State.REJECTED or has_hot_copy(save, view) or has_link(save, view)):
+            yield Attention(
+                state=save.trouble,
+                series=save.series,
+                step=save.step,
+                path=save.path,
+                reason=save.reason,
+                since=format_time(save.changed_at) if save.changed_at else None,
+            )
+
+
+def _save_rate(view: View, manifests: Iterable[Manifest]) -> float | None:
+    """Bytes per second over the latest saves of each series that still trains, summed; None while none has two."""
+    by_series: dict[str, dict[int, tuple[float, int]]] = defaultdict(dict)
+    for manifest in manifests:
+        by_series[manifest.series][manifest.step] = (manifest.saved, manifest.size)
+    for file in view.hot.values():
+        by_series[file.series][file.step] = (file.mtime_ns / 1e9, file.stamp.size)
+    rates = []
+    for saves in by_series.values():
+        latest = sorted(saves.values())[-RATE_SAVES:]
+        span = latest[-1][0] - latest[0][0]
+        quiet = view.now - latest[-1][0]
+        if len(latest) > 1 and span >= RATE_SPAN and quiet <= OVER_AFTER * span / (len(latest) - 1):
+            rates.append(sum(size for _, size in latest[1:]) / span)
+    return sum(rates) if rates else None
+
+
+def _uplink(save_rate: float | None, facts: Facts) -> Uplink:
+    upload_rate = facts.upload_bytes_per_second or None
+    return Uplink(
+        saved_bytes_per_second=None if save_rate is None else round(save_rate),
+        uploaded_bytes_per_second=None if upload_rate is None else round(upload_rate),
+        keeps_up=None if save_rate is None or upload_rate is None else upload_rate >= save_rate,
+    )
+
+
+def _full_in(view: View, save_rate: float | None, facts: Facts, *, draining: bool) -> int | None:
+    """With a worker that keeps up, evictions make room for saves and the disk does not fill."""
+    if not save_rate:
+        return None
+    growth = save_rate - (facts.upload_bytes_per_second if draining else 0.0)
+    return _duration(view.free, growth) if growth > 0 else None
+
+
+def _duration(amount: int, per_second: float) -> int | None:
+    return round(amount / per_second) if per_second > 0 else None

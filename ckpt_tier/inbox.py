@@ -1,0 +1,188 @@
+"""The hook's side of the queue: hard links that keep saved files alive, and one small spool file per save.
+
+Everything lives in ``.ckpt-tier/`` inside the hot folder, so that links are possible:
+
+    .ckpt-tier/unsent/<ticket>.<n>      a hard link to each file, so that a trainer's own clean-up can't delete it
+    .ckpt-tier/inbox/<ticket>.json      the ticket; it stays until the save is committed
+    .ckpt-tier/inbox/<ticket>.rejected  the same after a failed validation
+
+A save takes no fsync, no database and no network. The links are made before the ticket gets its name: a kill between
+the two leaves links that belong to no ticket, which the worker lets go once they are not the only ones. After a
+power loss the ticket may be gone; then scanning finds the checkpoint.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from ckpt_tier.core.nouns import Stamp
+from ckpt_tier.errors import UsageError
+from ckpt_tier.system.clock import random_id
+
+HIDDEN = ".ckpt-tier"
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS)
+
+
+class Ticket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One save as the hook saw it: what the file was, and what the trainer said about it.
+
+    Attributes:
+        id: names the spool file; sorts by time.
+        series: empty if the layout tells, and is to be recognised by the worker first ("auto").
+        path: relative to the hot folder, POSIX separators.
+        saved_at: seconds since the epoch.
+        link: name of the hard link in ``unsent/``, or None where the file system has none.
+    """
+
+    version: int = 1
+    id: str
+    step: int
+    series: str
+    path: str
+    stamp: Stamp
+    saved_at: float
+    link: str | None
+    save_id: str | None = None
+    metrics: dict[str, float] = {}
+
+
+class Inbox:
+    """The spool of one hot folder. Safe to use from several threads and processes."""
+
+    def __init__(self, hot: Path) -> None:
+        self.hot = hot
+        self.folder = hot / HIDDEN / "inbox"
+        self.unsent = hot / HIDDEN / "unsent"
+
+    def drop(
+        self,
+        path: str,
+        *,
+        series: str,
+        step: int,
+        saved_at: float,
+        save_id: str | None = None,
+        metrics: dict[str, float] | None = None,
+    ) -> Ticket:
+        """Links the file and leaves its ticket; raises OSError when it can't, UsageError when it is no file."""
+        if not stat.S_ISREG((self.hot / path).lstat().st_mode):
+            raise UsageError(f"{path} is no plain file", "it is a link, a folder or a device", "hand over the file")
+        identity = f"{int(saved_at * 1e6):017d}-{random_id()}"
+        link: str | None = f"{identity}.0"
+        try:
+            self._link(path, f"{identity}.0")
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            link = None
+        # What was linked is what is handed over, even if its name has been taken by another file meanwhile.
+        status = (self.unsent / link if link else self.hot / path).lstat()
+        ticket = Ticket(
+            id=identity,
+            step=step,
+            series=series,
+            path=path,
+            stamp=Stamp(status.st_ino, status.st_size, status.st_mtime_ns),
+            saved_at=saved_at,
+            link=link,
+            save_id=save_id,
+            metrics=metrics or {},
+        )
+        spool = self.folder / f"{identity}.json"
+        temporary = self.folder / f".{identity}.tmp"
+        try:
+            with temporary.open("wb", buffering=0) as file:
+                file.write(msgspec.json.encode(ticket))
+            temporary.rename(spool)
+        except OSError:
+            temporary.unlink(missing_ok=True)
+            if link is not None:
+                self.release_spare(link)
+            raise
+        return ticket
+
+    def _link(self, path: str, name: str) -> None:
+        try:
+            os.link(self.hot / path, self.unsent / name, follow_symlinks=False)
+        except FileNotFoundError:
+            self.unsent.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            os.link(self.hot / path, self.unsent / name, follow_symlinks=False)
+
+    def tickets(self) -> Iterator[Ticket]:
+        """The tickets that wait, oldest first. One that can't be read is left where it is and not returned: the
+        scan finds its file."""
+        for name in self._names(".json"):
+            try:
+                yield msgspec.json.decode((self.folder / name).read_bytes(), type=Ticket)
+            except (FileNotFoundError, msgspec.DecodeError):
+                continue
+
+    def unreadable(self) -> list[str]:
+        """Names of spool files that hold no ticket."""
+        readable = {f"{ticket.id}.json" for ticket in self.tickets()}
+        return [name for name in self._names(".json") if name not in readable]
+
+    def links(self) -> dict[str, os.stat_result]:
+        """What lies in ``unsent/``, by name."""
+        found = {}
+        try:
+            with os.scandir(self.unsent) as entries:
+                for entry in entries:
+                    found[entry.name] = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            pass
+        return found
+
+    def resolve(self, ticket: str, *, rejected: bool = False) -> None:
+        """The save is committed (the ticket goes), or rejected (it is kept under another name)."""
+        spool = self.folder / f"{ticket}.json"
+        try:
+            if rejected:
+                spool.rename(spool.with_suffix(".rejected"))
+            else:
+                spool.unlink()
+        except FileNotFoundError:
+            pass
+
+    def dismiss(self, ticket: str) -> None:
+        """Forgets a rejected ticket."""
+        (self.folder / f"{ticket}.rejected").unlink(missing_ok=True)
+
+    def sweep(self, before: float) -> None:
+        """Forgets the rejected tickets that were put aside before a time, in seconds since the epoch."""
+        for name in self._names(".rejected"):
+            with contextlib.suppress(FileNotFoundError):
+                if (self.folder / name).stat().st_ctime < before:
+                    (self.folder / name).unlink()
+
+    def is_rejected(self, ticket: str) -> bool:
+        return (self.folder / f"{ticket}.rejected").exists()
+
+    def is_waiting(self, ticket: str) -> bool:
+        return (self.folder / f"{ticket}.json").exists()
+
+    def release(self, link: str) -> None:
+        """Unlinks a file in ``unsent/``. The caller has made sure that the bytes exist elsewhere."""
+        (self.unsent / link).unlink(missing_ok=True)
+
+    def release_spare(self, link: str) -> None:
+        """Unlinks a file in ``unsent/`` that nobody owns, if its bytes have another name; else leaves it."""
+        place = self.unsent / link
+        try:
+            if place.stat(follow_symlinks=False).st_nlink > 1:
+                place.unlink()
+        except FileNotFoundError:
+            pass
+
+    def _names(self, suffix: str) -> list[str]:
+        try:
+            names = [entry.name for entry in self.folder.iterdir()]
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))

@@ -1,0 +1,258 @@
+"""What the command line asks: plans, lists, status, verification and restores, over both tiers of one configuration.
+
+Nothing here changes a tier, except `restore` and `dismiss`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ckpt_tier.core.nouns import check_name
+from ckpt_tier.errors import IntegrityError, NotFoundError, UnavailableError
+from ckpt_tier.inbox import HIDDEN
+from ckpt_tier.wiring import Wiring
+
+if TYPE_CHECKING:
+    from ckpt_tier.cold.manifest import Manifest
+    from ckpt_tier.cold.manifests import Entry
+    from ckpt_tier.core.events import Emit
+    from ckpt_tier.flow.listing import Listed
+    from ckpt_tier.flow.reconcile import Action
+    from ckpt_tier.flow.status import Status
+    from ckpt_tier.flow.verify import Verified
+    from ckpt_tier.flow.view import View
+
+HOOK_ERRORS = "hook-errors.log"
+READ_AT_MOST = 500
+"""Manifest bodies that `list` and `status` fetch; what is beyond is shown without its size."""
+
+
+class Restored(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint that is back: `files` lie below `root`."""
+
+    series: str
+    step: int
+    generation: str
+    root: Path
+    files: tuple[Path, ...]
+    fetched_bytes: int
+
+
+class Operations:
+    """The questions that can be asked of a configuration. To be used by one thread."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+        self._config = wiring.config
+        self._clock = wiring.clock
+
+    def plan(self) -> list[Action]:
+        """Every action that a `sync` would take now, with its reason. Changes nothing."""
+        from ckpt_tier.flow.reconcile import reconcile
+
+        return reconcile(self._view()[0])
+
+    def entries(self, series: str | None = None, step: int | None = None) -> list[Entry]:
+        """The committed checkpoints, by series and step. Raises UnavailableError, NotFoundError (no such step)."""
+        from ckpt_tier.flow.listing import no_such_step
+        from ckpt_tier.flow.retry import persistently
+
+        if series is not None:
+            check_name("series", series)
+        manifests = self._wiring.cold.manifests
+        names = [series] if series else persistently(manifests.series, self._clock)
+        found = []
+        for name in names:
+            listed = persistently(functools.partial(manifests.entries, name, step or 0), self._clock)
+            found += [entry for entry in listed if step in (None, entry.step)]
+        if step is not None and not found:
+            raise no_such_step(manifests, names, step)
+        return found
+
+    def checkpoints(self, series: str | None = None, *, read_all: bool = False) -> list[Listed]:
+        """The checkpoints of both tiers, by series and step. Changes nothing."""
+        from ckpt_tier.flow.listing import merge
+        from ckpt_tier.hot.scan import scan
+        from ckpt_tier.journal.journal import peek
+
+        entries: list[Entry] = []
+        manifests: dict[Entry, Manifest] = {}
+        with contextlib.suppress(NotFoundError):  # the run has not begun
+            entries = self.entries(series)
+            manifests, _ = self._wiring.cold.manifests.read_all(reversed(entries), None if read_all else READ_AT_MOST)
+        hot = scan(self._config.hot.path, self._wiring.layout).files if self._config.hot.path.is_dir() else []
+        saves, _ = peek(self._config.state_dir) or ([], None)
+        return merge(entries, manifests, [f for f in hot if series in (None, f.series)], saves)
+
+    def status(self) -> Status:
+        """Everything on one screen. Changes nothing; when the cold tier can't be reached, says so in it."""
+        from ckpt_tier.core.units import format_time
+        from ckpt_tier.flow.status import ColdStatus, WorkerStatus, status
+        from ckpt_tier.hot.space import space
+        from ckpt_tier.journal.journal import Facts, peek
+
+        _, facts = peek(self._config.state_dir) or ([], Facts())
+        entries: list[Entry] | None = None
+        manifests: dict[Entry, Manifest] = {}
+        problem = ""
+        try:
+            entries = self.entries()
+            manifests, _ = self._wiring.cold.manifests.read_all(reversed(entries), READ_AT_MOST)
+        except NotFoundError:
+            entries = []  # the run has not begun
+        except UnavailableError as error:
+            problem = str(error)
+        view, warnings = self._view(entries, ask_cold=False)
+        lock = self._wiring.worker_lock("")
+        holder = lock.holder() if lock.is_held() else None
+        return status(
+            view,
+            run=self._config.run,
+            hot_path=str(self._config.hot.path),
+            disk_total=space(self._config.hot.path).total,
+            cold=ColdStatus(
+                url=self._wiring.store.url,
+                error=problem,
+                last_seen_at=format_time(facts.last_pass_at) if facts.last_pass_at else None,
+            ),
+            worker=WorkerStatus(
+                running=lock.is_held(),
+                pid=holder.pid if holder else None,
+                host=holder.host if holder else None,
+                what=holder.what if holder else None,
+            ),
+            facts=facts,
+            entries=entries,
+            manifests=manifests,
+            warnings=warnings,
+        )
+
+    def verify(self, series: str | None = None, step: int | None = None, *, read: bool) -> Iterator[Verified]:
+        """A verdict per committed checkpoint: present, or with `read` every byte right."""
+        from ckpt_tier.flow.verify import verify
+
+        entries = self.entries(series, step)
+        return verify(self._wiring.cold.manifests, entries, read=read, clock=self._clock)
+
+    def dismiss(self, steps: set[int] | None) -> list[tuple[str, int]]:
+        """Forgets what was reported as lost (all, or these steps): (series, step) of each. Under the worker's lock.
+
+        A rejected file is not dismissed but mended or deleted; a stalled one goes on by itself.
+        """
+        from ckpt_tier.core.states import State
+        from ckpt_tier.journal.journal import Journal
+
+        lock = self._wiring.worker_lock("ckpt-tier sync --dismiss").acquire("end that process first, or wait for it")
+        with lock, contextlib.closing(Journal.open(self._config.state_dir)) as journal:
+            lost = [s for s in journal.saves() if s.state is State.LOST and (steps is None or s.step in steps)]
+            for save in lost:
+                journal.forget(save.id)
+                if save.ticket:
+                    self._wiring.inbox.dismiss(save.ticket)
+        return [(save.series, save.step) for save in lost]
+
+    def restore(
+        self,
+        emit: Emit,
+        *,
+        step: int | None,
+        series: str | None = None,
+        generation: str | None = None,
+        to: Path | None = None,
+        force: bool = False,
+    ) -> list[Restored]:
+        """Brings a step back, or with `step=None` the newest good one, for one series or for each that has it.
+
+        Raises NotFoundError, IntegrityError, ConflictError (another file is there), NoSpaceError, UnavailableError.
+        """
+        names = [series] if series else sorted({entry.series for entry in self.entries(step=step)})
+        if not names:
+            raise NotFoundError("there is no committed checkpoint", fix="run `ckpt-tier sync` first")
+        return [self._restore_one(emit, name, step, generation, to, force=force) for name in names]
+
+    def _restore_one(
+        self, emit: Emit, series: str, step: int | None, generation: str | None, to: Path | None, *, force: bool
+    ) -> Restored:
+        from ckpt_tier.core.events import PassedOver
+        from ckpt_tier.flow.listing import by_step, newest_first
+        from ckpt_tier.flow.retry import persistently
+
+        manifests = self._wiring.cold.manifests
+        if step is not None:
+            chosen = persistently(lambda: by_step(manifests, series, step, generation), self._clock)
+            return self._bring_back(emit, chosen, to, force=force)
+        for manifest in persistently(lambda: newest_first(manifests, series, emit), self._clock):
+            if manifest.nan:
+                emit(PassedOver(series=series, step=manifest.step, reason=f"it holds {manifest.nan} NaN values"))
+                continue
+            try:
+                return self._bring_back(emit, manifest, to, force=force)
+            except IntegrityError as error:
+                emit(PassedOver(series=series, step=manifest.step, reason=str(error)))
+        raise IntegrityError(
+            f"no committed checkpoint of series {series!r} is good", "each was passed over", "see the lines above"
+        )
+
+    def _bring_back(self, emit: Emit, manifest: Manifest, to: Path | None, *, force: bool) -> Restored:
+        from ckpt_tier.flow.restore import Restoring, restore
+
+        hot = self._config.hot
+        root = (to or hot.path).absolute()
+        into_hot = root == hot.path
+        how = Restoring(root=root, force=force, hold_until=self._clock.now() + hot.hold if into_hot else None)
+        fetched = restore(self._wiring.store, manifest, how, self._clock, emit)
+        return Restored(
+            series=manifest.series,
+            step=manifest.step,
+            generation=manifest.generation,
+            root=root,
+            files=tuple(root / file.path for file in manifest.files),
+            fetched_bytes=fetched,
+        )
+
+    def _view(self, entries: Iterable[Entry] | None = None, *, ask_cold: bool = True) -> tuple[View, list[str]]:
+        """One look without the lock, and what is worth a warning. Without `entries` and without asking the cold
+        tier, the journal's word for what is committed is taken."""
+        from ckpt_tier.core.states import State
+        from ckpt_tier.flow.observe import list_pins, observe
+        from ckpt_tier.flow.retry import persistently
+        from ckpt_tier.journal.journal import peek
+
+        self._wiring.require_hot()
+        pins: set[tuple[str, int]] = set()
+        if entries is None and ask_cold:
+            try:
+                entries = self.entries()
+                names = {entry.series for entry in entries}
+                pins = persistently(lambda: list_pins(self._wiring.cold.manifests, names), self._clock)
+            except NotFoundError:
+                entries = []  # the run has not begun
+        saves, _ = peek(self._config.state_dir) or ([], None)
+        if entries is None:
+            committed = {(s.series, s.step, s.generation or "") for s in saves if s.state is State.COMMITTED}
+        else:
+            committed = {(entry.series, entry.step, entry.generation) for entry in entries}
+        view, found = observe(
+            self._config,
+            self._wiring.layout,
+            self._wiring.inbox,
+            saves,
+            committed,
+            now=self._clock.now(),
+            pins=pins,
+        )
+        return view, [*found.problems, *self._hook_errors()]
+
+    def _hook_errors(self) -> list[str]:
+        """The last complaints of the hook: in the hot folder, or, where that was full, in the state folder."""
+        lines: list[str] = []
+        for folder in (self._config.hot.path / HIDDEN, self._config.state_dir):
+            with contextlib.suppress(OSError):
+                lines += (folder / HOOK_ERRORS).read_text(errors="replace").splitlines()
+        return [f"the hook: {line}" for line in sorted(lines)[-3:]]

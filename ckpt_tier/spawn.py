@@ -1,0 +1,48 @@
+"""Starting the worker as a process of its own, so that training's death, memory and GIL are not shared with it."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from ckpt_tier.config import Config
+
+LOG_NAME = "worker.log"
+FOR_TRAINING = "--for-training"
+
+
+def start_worker(config: Config, overrides: Mapping[str, str]) -> None:
+    """Starts ``ckpt-tier sync --watch`` in a new session and returns at once.
+
+    If another worker holds the folder's lock by the time it looks, the new one ends quietly. Its output goes to
+    ``worker.log`` in the configuration's `state_dir`. It inherits no descriptor. Raises OSError.
+    """
+    config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log = config.state_dir / LOG_NAME
+    command = [sys.executable, "-m", "ckpt_tier", "sync", "--watch", FOR_TRAINING]
+    if config.file is not None:
+        command += ["--config", str(config.file)]
+    os.posix_spawn(
+        sys.executable,
+        command,
+        {**os.environ, **overrides},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+            *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _inheritable()),
+        ],
+        setsid=True,
+        setsigmask=[],
+    )
+
+
+def _inheritable() -> list[int]:
+    """This process's descriptors, beyond the standard ones, that a new program would inherit."""
+    found = []
+    for name in (entry.name for entry in Path("/dev/fd").iterdir()):
+        with contextlib.suppress(OSError):  # closed meanwhile
+            if int(name) > 2 and os.get_inheritable(int(name)):
+                found.append(int(name))
+    return found

@@ -1,0 +1,84 @@
+"""Cold tiers: bytes under keys, in a bucket or in a folder."""
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from ckpt_tier.config import ColdConfig
+from ckpt_tier.errors import ConfigError
+from ckpt_tier.store.protocol import Store
+
+__all__ = ["open_store"]
+
+
+def open_store(cold: ColdConfig, hot: Path | None = None) -> Store:
+    """The store that `[cold]` means. Does not connect; a folder's marker is looked for by each operation.
+
+    Raises ConfigError for a URL that this version has no store for, and for a folder on the same device as `hot`
+    unless `same_device` is set.
+    """
+    parts = urlsplit(cold.url)
+    if parts.scheme == "s3":
+        return _bucket(cold, parts.netloc, parts.path)
+    if parts.scheme == "file" or cold.url.startswith("/"):
+        return _folder(cold, hot)
+    raise ConfigError(
+        f"{cold.url!r} is not a cold tier of this version",
+        f"{parts.scheme}:// is not supported" if parts.scheme else "it is neither a URL nor an absolute path",
+        "use s3://bucket/prefix, file:///path or an absolute path as `url` in [cold]",
+    )
+
+
+def _bucket(cold: ColdConfig, bucket: str, prefix: str) -> Store:
+    from ckpt_tier.store.s3 import S3Store
+    from ckpt_tier.store.s3_requests import S3Options
+
+    if not bucket or "@" in bucket or ":" in bucket:
+        raise ConfigError(
+            "the url of the cold tier names no bucket" if not bucket else "the url of the cold tier is no bucket's",
+            fix="write it as s3://bucket/prefix; credentials come from the AWS chain, a host from `endpoint_url`",
+        )
+    options = S3Options(
+        endpoint_url=cold.endpoint_url,
+        region=cold.region,
+        profile=cold.profile,
+        addressing=cold.addressing,
+        ca_bundle=cold.ca_bundle,
+        sse=cold.sse,
+        sse_kms_key_id=cold.sse_kms_key_id,
+    )
+    return S3Store(bucket, prefix.strip("/"), options)
+
+
+def _folder(cold: ColdConfig, hot: Path | None) -> Store:
+    from ckpt_tier.store.folder import FolderStore
+
+    root = folder_path(cold.url)
+    if hot is not None and not cold.same_device and _device(hot) == _device(root):
+        raise ConfigError(
+            f"{root} is on the same device as {hot}",
+            "if that disk fails or fills up, both tiers are gone",
+            "mount the cold tier, or set `same_device = true` in [cold] if you mean it",
+        )
+    return FolderStore(root)
+
+
+def folder_path(url: str) -> Path:
+    """The absolute path in ``file:///path`` or a plain path; raises ConfigError."""
+    parts = urlsplit(url)
+    path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(url)
+    if parts.scheme == "file" and parts.netloc not in ("", "localhost"):
+        raise ConfigError(f"{url!r} names a host", fix="write file:///absolute/path")
+    if not path.is_absolute():
+        raise ConfigError(f"{url!r} is not an absolute path")
+    return path
+
+
+def _device(path: Path) -> int:
+    """The device that holds `path`, or would hold it."""
+    for place in (path, *path.parents):
+        try:
+            return os.stat(place).st_dev  # noqa: PTH116
+        except FileNotFoundError:
+            continue
+    raise AssertionError("/ is always there")

@@ -1,0 +1,151 @@
+"""The store protocol: the whole of what the rest of the program may ask of a cold tier.
+
+A store holds objects under keys below one root (a bucket and prefix, or a folder). Its contract:
+
+**Keys** are relative POSIX paths of printable segments, never absolute, never with an empty, ``.`` or ``..``
+segment; `check_key` refuses others. Keys compare by their UTF-8 bytes.
+
+**Atomicity.** An object is there whole or not at all; no reader ever sees part of one. Writing the same key twice
+is the caller's mistake except where it says `if_absent`; the layout of the cold tier gives different bytes
+different keys.
+
+**Durability.** When `put` or `upload` returns, the object survives the death of this process and machine as far
+as the medium can promise it (S3: acknowledged; folder: file and folder fsynced).
+
+**Retries.** A store tries each request once. Retrying is done by one place only (`ckpt_tier.flow.retry`), and
+everything here can be called again after any error.
+
+**Threads.** Every method may be called from several threads at once.
+
+**Errors** are of `ckpt_tier.errors`: MissingKeyError (no object under the key), KeyExistsError (`if_absent`, and
+one is there), AccessDeniedError (credentials refused), UnavailableError (no answer, throttled, 5xx, a cut
+stream, a stale mount: worth another try), IntegrityError (the store refused or delivered wrong bytes),
+SourceChangedError (the local file is not what its checksums say), NoSpaceError (a folder is full), ConfigError
+(no such bucket, no marker file, bad URL). No exception of a library leaves a store.
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from ckpt_tier.core.pieces import PieceChecksums
+from ckpt_tier.errors import UsageError
+
+MAX_KEY_BYTES = 1024
+"""S3's limit: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a store was found to do, each by trying it.
+
+    Attributes:
+        conditional_put: `put(if_absent=True)` is atomic against other writers.
+        verifies_uploads: the store itself refuses bytes that don't match the CRC-64/NVME sent along; where it
+            does not, `upload` reads every object back before it returns.
+    """
+
+    conditional_put: bool
+    verifies_uploads: bool
+
+
+class Stat(msgspec.Struct, frozen=True):
+    """One object as the store describes it.
+
+    Attributes:
+        key: relative to the store's root.
+        size: bytes.
+        crc64nvme: 16 hex digits over the whole object, or None where the store keeps none.
+        modified: seconds since the epoch by the store's clock.
+    """
+
+    key: str
+    size: int
+    crc64nvme: str | None
+    modified: float
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A local file with the checksums that validation found: what `upload` must deliver, or refuse.
+
+    `crc64nvme` is 16 hex digits over the whole; `pieces` cut the file as `core.pieces.piece_size` says.
+    """
+
+    path: Path
+    size: int
+    crc64nvme: str
+    pieces: PieceChecksums
+
+
+class Watch(Protocol):
+    """Follows a transfer. Called from several threads."""
+
+    def moved(self, count: int) -> None:
+        """`count` more bytes went over the wire (or, for a folder, to the disk). Blocks to hold a bandwidth limit;
+        raises CancelledError to end the transfer, which can then be resumed."""
+        ...
+
+    def resumed(self, count: int) -> None:
+        """`count` bytes need not be sent: an earlier attempt had stored them."""
+        ...
+
+
+class Store(Protocol):
+    """A cold tier. The module's docstring is the contract."""
+
+    @property
+    def url(self) -> str:
+        """The root, without credentials: for messages."""
+        ...
+
+    def capabilities(self) -> Capabilities:
+        """What this store does, found by trying it once below ``.ckpt-tier-probe/`` (cleaned up afterwards)."""
+        ...
+
+    def list(self, prefix: str, after: str = "") -> Iterator[Stat]:
+        """Objects whose keys start with `prefix` and sort after `after` (a whole key), in key order; `crc64nvme`
+        is None. Lazy: one request per 1,000 keys."""
+        ...
+
+    def folders(self, prefix: str) -> Sequence[str]:
+        """The names of the folders directly below `prefix` (which ends in ``/`` or is empty), sorted."""
+        ...
+
+    def stat(self, key: str) -> Stat:
+        """Size and checksum of one object, without its bytes; raises MissingKeyError."""
+        ...
+
+    def get(self, key: str, limit: int) -> bytes:
+        """A small object whole; raises IntegrityError when it holds more than `limit` bytes."""
+        ...
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        """Stores a small object in one request; with `if_absent` raises KeyExistsError, and changes nothing, when
+        there is one. Without a conditional write in the store, `if_absent` is a stat followed by a put."""
+        ...
+
+    def upload(self, key: str, source: Source, watch: Watch) -> None:
+        """Stores a file of any size. Goes on where an earlier, killed attempt with the same key stopped, at whole
+        pieces; what had been finished is asked of the store, so nothing need be remembered here. The same
+        object already there is success. When it returns, the object's bytes are proven to have the source's
+        checksum: by the store, or by reading them back."""
+        ...
+
+    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
+        """Fills `buffer` with the object's bytes from `offset`; raises UnavailableError when they break off."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Removes an object; one that is not there is success."""
+        ...
+
+
+def check_key(key: str) -> str:
+    """`key`, if it is a fit one; raises UsageError."""
+    segments = key.split("/")
+    if any(s in ("", ".", "..") for s in segments) or not key.isprintable() or "\\" in key:
+        raise UsageError(f"{key!r} is not a key", "keys are relative paths without '.', '..' or control characters")
+    if len(key.encode()) > MAX_KEY_BYTES:
+        raise UsageError(f"the key {key[:60]!r}… is too long", f"S3 takes at most {MAX_KEY_BYTES} bytes")
+    return key

@@ -1,0 +1,137 @@
+"""The line to one bucket: boto3's client, made at the first request, and the one place where requests are sent."""
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from ckpt_tier.errors import ConfigError, UnavailableError
+from ckpt_tier.store.s3_errors import Place, host_of, translated
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+PARALLEL_PARTS = 4
+_CONNECTIONS = 4 * PARALLEL_PARTS
+_CONNECT_TIMEOUT = 30.0
+"""Seconds. Python counts it for each block that is sent, too: 256 KiB in 30 s is a line of 9 kB/s."""
+_READ_TIMEOUT = 120.0
+"""Seconds without a byte of an answer. Completing a large upload can take a store minutes, but not in silence."""
+
+_ALWAYS_THERE = {
+    "put_object": "ETag",
+    "get_object": "ETag",
+    "head_object": "ETag",
+    "list_objects_v2": "IsTruncated",
+    "list_multipart_uploads": "IsTruncated",
+    "list_parts": "IsTruncated",
+    "create_multipart_upload": "UploadId",
+    "upload_part": "ETag",
+    "complete_multipart_upload": "ETag",
+}
+"""What no S3 server leaves out. Without a look at it, the page of a log-in portal would be an empty listing."""
+
+
+class S3Options(msgspec.Struct, frozen=True, kw_only=True):
+    """How a bucket is reached; the fields mean what the keys of `[cold]` mean."""
+
+    endpoint_url: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    addressing: Literal["auto", "path", "virtual"] = "auto"
+    ca_bundle: str | None = None
+    sse: Literal["AES256", "aws:kms"] | None = None
+    sse_kms_key_id: str | None = None
+
+
+class Requests:
+    """Sends requests about one bucket, each of them once. Safe to use from several threads.
+
+    Keys here are whole keys of the bucket.
+    """
+
+    def __init__(self, bucket: str, options: S3Options) -> None:
+        self.bucket = bucket
+        self.options = options
+        self.place = Place(bucket, host_of(options.endpoint_url), options.ca_bundle, options.profile)
+        self._lock = threading.Lock()
+        self._client: S3Client | None = None
+
+    def send(self, operation: str, key: str = "", **parameters: Any) -> Any:
+        """S3's answer to `operation` (a method name of boto3's client); raises errors of this program only."""
+        if key:
+            parameters["Key"] = key
+        with self.errors(operation, key):
+            answer = getattr(self.client(), operation)(Bucket=self.bucket, **parameters)
+        if _ALWAYS_THERE.get(operation, "ResponseMetadata") not in answer:
+            raise UnavailableError(
+                f"what answered for s3://{self.bucket}/{key} is no S3 server",
+                f"its answer to {operation} makes no sense",
+                "check `endpoint_url` in [cold], and whether a proxy or a log-in page is in the way",
+            )
+        return answer
+
+    @contextlib.contextmanager
+    def errors(self, operation: str, key: str) -> Iterator[None]:
+        """Translates what the libraries raise inside."""
+        from botocore.exceptions import BotoCoreError, ClientError
+        from urllib3.exceptions import HTTPError
+
+        try:
+            yield
+        except (BotoCoreError, ClientError, HTTPError, OSError, ValueError, RecursionError) as error:
+            raise translated(error, operation, key, self.place) from error
+
+    def client(self) -> "S3Client":
+        """boto3's client, made once."""
+        with self._lock:
+            if self._client is None:
+                self._client = _make_client(self.options)
+            return self._client
+
+    def encryption(self) -> dict[str, str]:
+        """What a request that creates an object says about encryption at rest."""
+        asked = {"ServerSideEncryption": self.options.sse, "SSEKMSKeyId": self.options.sse_kms_key_id}
+        return {name: value for name, value in asked.items() if value is not None}
+
+
+def _make_client(options: S3Options) -> "S3Client":
+    import boto3
+    import botocore.session
+    from botocore.config import Config
+
+    if options.ca_bundle is not None and not Path(options.ca_bundle).exists():
+        raise ConfigError(f"the certificate file {options.ca_bundle} is not there", fix="check `ca_bundle` in [cold]")
+    config = Config(
+        # The checksum in the headers proves the bytes; a SHA-256 over them would cost three quarters of the speed.
+        s3={"payload_signing_enabled": False, "addressing_style": options.addressing},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        # Only ckpt_tier.flow retries.
+        retries={"total_max_attempts": 1},
+        connect_timeout=_CONNECT_TIMEOUT,
+        read_timeout=_READ_TIMEOUT,
+        max_pool_connections=_CONNECTIONS,
+        tcp_keepalive=True,
+        user_agent_extra="ckpt-tier",
+    )
+    botocore_session = botocore.session.get_session()
+    # dateutil, the default, takes two thirds of the time of a long listing.
+    botocore_session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_timestamp)
+    session = boto3.Session(botocore_session=botocore_session, profile_name=options.profile, region_name=options.region)
+    return session.client("s3", endpoint_url=options.endpoint_url, verify=options.ca_bundle, config=config)
+
+
+def _parse_timestamp(value: str | float) -> datetime:
+    """ISO 8601 as listings have it; everything else (dates of headers, seconds) the way botocore does."""
+    from botocore.utils import parse_timestamp
+
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        return parse_timestamp(str(value))
+    return moment if moment.tzinfo else parse_timestamp(str(value))

@@ -1,0 +1,136 @@
+"""One piece of a local file as the body of a request: read by `pread` as it is sent, its checksum proven before the
+last block leaves."""
+
+import contextlib
+import io
+import os
+import threading
+from collections.abc import Iterator
+
+from ckpt_tier.core.pieces import pieces
+from ckpt_tier.errors import CancelledError, IntegrityError, SourceChangedError
+from ckpt_tier.store.protocol import Source, Watch
+from ckpt_tier.system.digests import combine, crc64nvme, to_hex
+
+READ_BLOCK = 2**20
+SEND_BLOCK = 2**18
+"""Python's send timeout runs per block, so slow lines need small ones."""
+
+
+@contextlib.contextmanager
+def opened(source: Source) -> Iterator[int]:
+    """A descriptor of the source's file; raises SourceChangedError if it is gone or has another size."""
+    try:
+        descriptor = os.open(source.path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise SourceChangedError(f"{source.path} is gone", error.strerror or "") from error
+    try:
+        if (size := os.fstat(descriptor).st_size) != source.size:
+            raise changed(source, f"it has {size} bytes instead of {source.size}")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def checked_pieces(source: Source) -> list[tuple[int, int, int]]:
+    """(offset, length, CRC) of each piece; raises SourceChangedError when the checksums don't belong together."""
+    ranges = pieces(source.size, source.pieces.piece_size)
+    crcs = source.pieces.crcs
+    if len(crcs) != len(ranges):
+        raise changed(source, f"{len(crcs)} checksums for {len(ranges)} pieces")
+    if to_hex(combine([(crc, length) for crc, (_, length) in zip(crcs, ranges, strict=True)])) != source.crc64nvme:
+        raise changed(source, "the checksums of its pieces don't combine to that of the whole")
+    return [(offset, length, crc) for (offset, length), crc in zip(ranges, crcs, strict=True)]
+
+
+def changed(source: Source, why: str) -> SourceChangedError:
+    """The error for a file that is not what its checksums say."""
+    return SourceChangedError(f"{source.path} changed since it was validated", why)
+
+
+def read_at(source: Source, descriptor: int, offset: int, buffer: memoryview) -> None:
+    """Fills `buffer` with the source's bytes from `offset`; raises SourceChangedError when they end before."""
+    filled = 0
+    while filled < len(buffer):
+        try:
+            count = os.preadv(descriptor, [buffer[filled:]], offset + filled)
+        except OSError as error:
+            raise IntegrityError(f"{source.path} can't be read", error.strerror or "") from error
+        if count == 0:
+            raise changed(source, f"it ends at byte {offset + filled} of {source.size}")
+        filled += count
+
+
+class PieceBody:
+    """The bytes `offset` … `offset + length` of an open source, as a file to be read once from start to end.
+
+    `crc` is the CRC-64/NVME they must have. Going back to the start (botocore does so to send again) is possible;
+    bytes are reported to `watch` the first time only. Holds 1 MiB whatever the length. Not thread-safe. Blocks that
+    `read` returns are valid until the next `read`.
+
+    Raises, out of `read`: SourceChangedError, before the last block, when the bytes have another checksum;
+    CancelledError when `stopped` is set or `watch` says so.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        descriptor: int,
+        offset: int,
+        length: int,
+        crc: int,
+        watch: Watch,
+        stopped: threading.Event,
+    ) -> None:
+        self._source = source
+        self._descriptor = descriptor
+        self._offset = offset
+        self._length = length
+        self._crc = crc
+        self._watch = watch
+        self._stopped = stopped
+        self._buffer = memoryview(bytearray(min(READ_BLOCK, length)))
+        self._reported = 0
+        self._rewind(0)
+
+    def _rewind(self, position: int) -> None:
+        self._position = position
+        self._loaded = 0  # how far blocks have been read
+        self._running = 0
+        self._block = self._buffer[:0]
+
+    def read(self, _count: int = -1) -> memoryview:
+        """The next block, of the size that suits us: urllib3 sends whatever it is given."""
+        if self._stopped.is_set():
+            raise CancelledError("the upload was ended", fix="run the same command again to go on")
+        if self._position >= self._length:
+            return self._buffer[:0]
+        if not self._block:
+            self._load()
+        block, self._block = self._block[:SEND_BLOCK], self._block[SEND_BLOCK:]
+        self._position += len(block)
+        if self._position > self._reported:
+            fresh, self._reported = self._position - self._reported, self._position
+            self._watch.moved(fresh)
+        return block
+
+    def _load(self) -> None:
+        block = self._buffer[: self._length - self._loaded]
+        read_at(self._source, self._descriptor, self._offset + self._loaded, block)
+        self._running = crc64nvme(block, self._running)
+        self._loaded += len(block)
+        if self._loaded == self._length and self._running != self._crc:
+            raise changed(self._source, f"other bytes between {self._offset} and {self._offset + self._length}")
+        self._block = block
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """To the start, where everything begins anew, or to the end, by which botocore measures the length."""
+        target = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
+        if target not in (0, self._length, self._position):
+            raise io.UnsupportedOperation("a piece is read from its start to its end")
+        if target != self._position:
+            self._rewind(target)
+        return target
+
+    def tell(self) -> int:
+        return self._position

@@ -1,0 +1,1 @@
+"""The operating system: durable files, digests, locks, leases and the clock."""

@@ -1,0 +1,312 @@
+"""The tier as training code sees it: hand over a save, wait for the queue, get a step back.
+
+Imports of the parts happen inside the functions: `import ckpt_tier` costs a training script some milliseconds, and
+boto3 is loaded only where the cold tier is asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+from ckpt_tier.config import Config, load
+from ckpt_tier.core.nouns import DEFAULT_SERIES, check_name, check_step
+from ckpt_tier.core.units import format_time
+from ckpt_tier.errors import CancelledError, ConfigError, UsageError
+from ckpt_tier.inbox import HIDDEN, Ticket
+from ckpt_tier.operations import HOOK_ERRORS, Operations
+from ckpt_tier.operations import Restored as Restored
+from ckpt_tier.spawn import start_worker
+from ckpt_tier.system.clock import Clock, random_id
+from ckpt_tier.system.locks import Presence
+from ckpt_tier.wiring import Wiring
+
+if TYPE_CHECKING:
+    from ckpt_tier.core.events import Emit, Event
+
+_log = logging.getLogger("ckpt_tier")
+TRAINING_LOCK = "training.lock"
+START_AGAIN = 10.0
+"""Seconds that a worker gets to take its lock, before another one is started in its place."""
+
+
+class Drained(msgspec.Struct, frozen=True):
+    """What became of the saves of one `Tier`: (series, step) pairs, in the order of saving."""
+
+    committed: tuple[tuple[str, int], ...]
+    pending: tuple[tuple[str, int], ...]
+
+
+def open(  # noqa: A001 (the interface's name: ckpt_tier.open)
+    config: str | os.PathLike[str] | Config | None = None,
+    *,
+    url: str | None = None,
+    run: str | None = None,
+    worker: bool = True,
+) -> Tier:
+    """The tier of a training run, for use in the training script.
+
+    Args:
+        config: a ``ckpt-tier.toml``; None finds one as the command line does (CKPT_TIER_CONFIG, else from the
+            current folder upward).
+        url, run: take the place of ``[cold] url`` and ``run``.
+        worker: start ``ckpt-tier sync --watch`` for this hot folder in a process of its own, unless one runs. It
+            outlives this process, and ends by itself once no training uses the folder and the queue is empty.
+
+    Raises ConfigError. Everything after this call is guarded: no failure of the tier stops training.
+    """
+    if isinstance(config, Config):
+        if worker and config.file is None:
+            raise ConfigError(
+                "a worker can't be started for this configuration",
+                "it was not read from a file, so another process can't read it",
+                "pass the path of a ckpt-tier.toml, or worker=False",
+            )
+    else:
+        path = None if config is None else Path(config)
+        config = load(path, env=os.environ, cwd=Path.cwd(), arguments={"cold.url": url, "run": run})
+    return Tier(config, overrides={"CKPT_TIER_COLD__URL": url, "CKPT_TIER_RUN": run}, worker=worker)
+
+
+class Tier:
+    """Two tiers of storage for the checkpoints of one run.
+
+    `saved` and `save` may be called from several threads. A `Tier` must not be shared over a fork: open one in each
+    process that saves.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        clock: Clock | None = None,
+        overrides: Mapping[str, str | None] | None = None,
+        worker: bool = False,
+    ) -> None:
+        self.config = config
+        self._wiring = Wiring(config, clock)
+        self._clock = self._wiring.clock
+        self._overrides = {name: value for name, value in (overrides or {}).items() if value}
+        self._tickets: dict[str, Ticket] = {}
+        self._rejected: set[str] = set()
+        self._may_start_worker = worker
+        self._start_again_at = 0.0
+        self._presence: Presence | None = None
+        if worker:
+            try:
+                (config.hot.path / HIDDEN).mkdir(parents=True, exist_ok=True)
+                self._presence = Presence(config.hot.path / HIDDEN / TRAINING_LOCK)
+                self._ensure_worker()
+            except OSError as error:
+                self._complain(f"no worker was started: {error}")
+
+    def saved(
+        self,
+        path: str | os.PathLike[str],
+        step: int,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        series: str | None = None,
+        save_id: str | None = None,
+    ) -> None:
+        """Hands over a checkpoint file that was just saved. Returns at once and never raises: a failure is logged,
+        kept in ``.ckpt-tier/hook-errors.log`` for `status`, and the scan finds the file all the same.
+
+        The file must lie in the hot folder. Its bytes are kept by a hard link until they are committed, even if
+        the trainer deletes the file. `metrics` are finite numbers by name; others are left out.
+        """
+        try:
+            self._hand_over(Path(path), step, dict(metrics or {}), series, save_id)
+        except Exception as error:  # noqa: BLE001 (whatever it is, training goes on)
+            self._complain(f"{path} was not handed over: {error}")
+
+    def save(
+        self,
+        state: object,
+        step: int,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        series: str | None = None,
+        save_id: str | None = None,
+    ) -> Path:
+        """`torch.save(state, …)` at the layout's path, atomically, then `saved`. Returns the path.
+
+        Nobody ever sees a half-written checkpoint, and an existing one of the same step is replaced in one step.
+        Raises what torch.save raises, OSError, and UsageError for a step or series that the layout has no place for.
+        """
+        import torch
+
+        path = self.config.hot.path / self._wiring.layout.format(series or DEFAULT_SERIES, step)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{random_id()}.tmp")
+        try:
+            torch.save(state, temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self.saved(path, step, metrics=metrics, series=series, save_id=save_id)
+        return path
+
+    def drain(self, timeout: float = 600.0) -> Drained:
+        """Waits until everything that this `Tier` handed over is committed, at most `timeout` seconds.
+
+        What was rejected is not waited for, and counts as pending. Starts a worker if this `Tier` may and none
+        runs; without one it returns at once. Never raises.
+        """
+        deadline = self._clock.monotonic() + timeout
+        while any(self._is_waiting(ticket) for ticket in self._tickets):
+            if not self._ensure_worker():
+                break
+            if self._clock.monotonic() >= deadline:
+                break
+            try:
+                self._clock.sleep(0.1)
+            except CancelledError:
+                break
+        # Noted here, since the worker forgets a rejected file once it is gone.
+        self._rejected |= {ticket for ticket in self._tickets if self._wiring.inbox.is_rejected(ticket)}
+        # The same bytes handed over twice have one fate, whatever became of the second ticket.
+        undone = {
+            (ticket.path, ticket.stamp)
+            for ticket in self._tickets.values()
+            if ticket.id in self._rejected or self._is_waiting(ticket.id)
+        }
+        committed: list[tuple[str, int]] = []
+        pending: list[tuple[str, int]] = []
+        for ticket in self._tickets.values():
+            told = pending if (ticket.path, ticket.stamp) in undone else committed
+            told.append((ticket.series or DEFAULT_SERIES, ticket.step))
+        return Drained(committed=tuple(dict.fromkeys(committed)), pending=tuple(dict.fromkeys(pending)))
+
+    def restore(
+        self,
+        step: int | None = None,
+        *,
+        series: str | None = None,
+        generation: str | None = None,
+        to: str | os.PathLike[str] | None = None,
+        force: bool = False,
+        emit: Emit | None = None,
+    ) -> Restored:
+        """Brings a committed checkpoint back to its place in the hot folder, or below `to`.
+
+        `step=None`: the newest good one, by time of saving; what is damaged or holds a known NaN is passed over.
+        `series=None`: the only one there is. Ranks and processes may all ask at once: one fetches.
+
+        Raises NotFoundError, IntegrityError, ConflictError (another file is there), NoSpaceError, UnavailableError,
+        UsageError (several series, none named).
+        """
+        operations = Operations(self._wiring)
+        if series is None:
+            there = sorted({entry.series for entry in operations.entries(step=step)})
+            if len(there) > 1:
+                raise UsageError(
+                    f"the run has the series {', '.join(there)}", "one call restores one", 'name it: series="…"'
+                )
+            series = there[0] if there else DEFAULT_SERIES
+        [restored] = operations.restore(
+            emit or _log_event,
+            step=None if step is None else check_step(step),
+            series=check_name("series", series),
+            generation=generation,
+            to=None if to is None else Path(to),
+            force=force,
+        )
+        return restored
+
+    def close(self) -> None:
+        """Lets the worker know that this process uses the folder no more. Does not wait: see `drain`."""
+        if self._presence is not None:
+            self._presence.release()
+            self._presence = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.drain()
+        self.close()
+
+    def _complain(self, text: str) -> None:
+        """To the log, and to where `status` looks; where the hot folder can't be written, to the state folder."""
+        _log.warning("ckpt-tier: %s", text)
+        line = f"{format_time(self._clock.now())} {text}".replace("\n", " ") + "\n"
+        for folder in (self.config.hot.path / HIDDEN, self.config.state_dir):
+            with contextlib.suppress(OSError):
+                folder.mkdir(parents=folder == self.config.state_dir, exist_ok=True)
+                with (folder / HOOK_ERRORS).open("a", encoding="utf-8", errors="backslashreplace") as log:
+                    log.write(line)
+                return
+
+    def _hand_over(
+        self, path: Path, step: int, metrics: dict[str, float], series: str | None, save_id: str | None
+    ) -> None:
+        hot = self.config.hot.path
+        absolute = path.absolute()
+        if ".." in absolute.parts or not absolute.is_relative_to(hot):
+            absolute = path.resolve()
+            hot = hot.resolve()
+        if not absolute.is_relative_to(hot):
+            raise UsageError(f"it is not in the hot folder {hot}", fix="save below it, or set [hot] path")
+        relative = absolute.relative_to(hot).as_posix()
+        if series is not None:
+            check_name("series", series)
+        elif self.config.hot.layout != "auto":
+            matched = self._wiring.layout.match(relative)
+            series = matched[0] if matched else DEFAULT_SERIES
+        for name, value in list(metrics.items()):
+            if (number := _finite(value)) is None:
+                # A loss of NaN is no reason to leave the checkpoint itself unprotected.
+                self._complain(f"{path}: the metric {name}={value!r} is left out, it is not a finite number")
+                del metrics[name]
+            else:
+                metrics[name] = number
+        ticket = self._wiring.inbox.drop(
+            relative,
+            series=series or "",
+            step=check_step(step),
+            saved_at=self._clock.now(),
+            save_id=save_id,
+            metrics=metrics,
+        )
+        self._tickets[ticket.id] = ticket
+
+    def _is_waiting(self, ticket: str) -> bool:
+        try:
+            return self._wiring.inbox.is_waiting(ticket)
+        except OSError:  # the folder can't be looked into: nothing says that it is committed
+            return True
+
+    def _ensure_worker(self) -> bool:
+        """Starts a worker if none runs and this tier may; False if there is none to wait for."""
+        try:
+            if self._wiring.worker_lock("").is_held():
+                return True
+            now = self._clock.monotonic()
+            if self._may_start_worker and now >= self._start_again_at:
+                self._start_again_at = now + START_AGAIN
+                start_worker(self.config, self._overrides)
+        except OSError as error:
+            self._complain(f"no worker was started: {error}")
+            return False
+        return self._may_start_worker
+
+
+def _finite(value: object) -> float | None:
+    """A number of Python, NumPy or torch; None if it is none, or not finite."""
+    try:
+        number = None if isinstance(value, str | bytes) else float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, ArithmeticError, RuntimeError):  # the last: torch, of several elements
+        return None
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _log_event(event: Event) -> None:
+    _log.info("%s", event)

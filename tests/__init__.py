@@ -1,0 +1,1 @@
+"""The tests. Fixtures are in `tests.minio` (servers) and `tests.stores` (stores and sources)."""

@@ -1,0 +1,1 @@
+"""The command line as a subprocess, over a folder as the cold tier."""

@@ -1,0 +1,221 @@
+"""Real processes, killed by SIGKILL at random moments; then what is left is looked at, and the next start recovers.
+
+The few kills of the quick suite and the campaign of a hundred are the same test with another number.
+"""
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ckpt_tier.cold.documents import decode
+from ckpt_tier.cold.manifest import Manifest, check
+from ckpt_tier.core.events import Lost
+from tests.builders import TwoTiers, checkpoint
+from tests.minio import Bucket
+
+MEMORY = Path("/dev/shm")  # noqa: S108
+"""What a SIGKILL leaves is the same in memory, and an fsync costs nothing there."""
+
+PRELUDE = """
+import sys
+import os
+from pathlib import Path
+sys.path.insert(0, ".")
+from tests.builders import TwoTiers, checkpoint
+tiers = TwoTiers(Path(sys.argv[1]))
+if "COLD_URL" in os.environ:
+    tiers.set(cold={"url": os.environ["COLD_URL"], "endpoint_url": os.environ["COLD_ENDPOINT"]})
+tiers.wiring().store
+print("ready", flush=True)
+sys.stdin.readline()
+"""
+SYNC = PRELUDE + "tiers.sync(); print('done')"
+RESTORE = (
+    PRELUDE
+    + "tiers.operations().restore(lambda event: None, step=int(sys.argv[3]), to=Path(sys.argv[2])); print('done')"
+)
+TRAIN = (
+    PRELUDE.replace("print(", "[checkpoint(step) for step in range(5)]; print(")
+    + """
+import time
+tier = tiers.tier()
+for step in range(int(sys.argv[2]), 10**6):
+    path = tiers.path(step)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(checkpoint(step % 5))
+    tier.saved(path, step, series="0")
+    print(step, flush=True)
+    path.unlink()
+    time.sleep(0.002)
+"""
+)
+SERIES = ("0", "1", "2")
+KILLS = int(os.environ.get("CKPT_TIER_TEST_KILLS", "0"))
+"""How often each is killed; 0: a few times. A campaign: CKPT_TIER_TEST_KILLS=100 pytest tests/crash --timeout 3600."""
+STEPS = range(12)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="ckpt-tier-kill-", dir=MEMORY if MEMORY.is_dir() else None))
+    yield folder
+    shutil.rmtree(folder)
+
+
+def started(script: str, *arguments: object) -> subprocess.Popen[str]:
+    """A process that has imported everything and waits for the word."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def killed_after(process: subprocess.Popen[str], seconds: float) -> str:
+    """Gives the word, kills the process after so long, and returns what it had printed."""
+    assert process.stdin is not None
+    process.stdin.write("go\n")
+    process.stdin.flush()
+    time.sleep(seconds)
+    os.kill(process.pid, signal.SIGKILL)
+    return process.communicate()[0]
+
+
+def saved(tiers: TwoTiers) -> dict[str, str]:
+    """Every path and the SHA-256 of what the training saved there."""
+    return {
+        tiers.path(step, series).relative_to(tiers.hot).as_posix(): hashlib.sha256(checkpoint(step % 5)).hexdigest()
+        for series in SERIES
+        for step in STEPS
+    }
+
+
+def look(tiers: TwoTiers) -> dict[str, str]:
+    """Path → SHA-256 of everything committed, each object read from the store and found right."""
+    store = tiers.wiring().store
+    committed = {}
+    for stat in [stat for stat in store.list("run/") if "/manifests/" in stat.key]:
+        for file in check(decode(store.get(stat.key, 10**6), Manifest, stat.key), stat.key).files:
+            assert hashlib.sha256(store.get(file.key, 10**6)).hexdigest() == file.sha256
+            committed[file.path] = file.sha256
+    return committed
+
+
+def nothing_is_lost(tiers: TwoTiers) -> None:
+    committed = look(tiers)
+    on_disk = {hashlib.sha256(p.read_bytes()).hexdigest() for p in tiers.hot.rglob("*") if p.is_file()}
+    for path, sha256 in saved(tiers).items():
+        assert committed.get(path) == sha256 or (tiers.hot / path).exists() or sha256 in on_disk, path
+
+
+def fill(tiers: TwoTiers) -> None:
+    """The same saves in every series, each renamed into place."""
+    for series in SERIES:
+        for step in STEPS:
+            path = tiers.path(step, series)
+            path.parent.mkdir(exist_ok=True)
+            temporary = path.with_suffix(".tmp")
+            temporary.write_bytes(checkpoint(step % 5))
+            os.utime(temporary, (1_900_000_000 + step, 1_900_000_000 + step))
+            temporary.replace(path)
+
+
+def sync_survives(tiers: TwoTiers, kills: int, seed: int, longest: float) -> None:
+    dice = random.Random(seed)
+    for kill in range(kills):
+        if kill % 5 == 0:  # by now the passes before have dealt with everything
+            fill(tiers)
+        if kill % 10 == 5:
+            empty(tiers)
+        killed_after(started(SYNC, tiers.root), dice.uniform(0.0, longest))
+        nothing_is_lost(tiers)
+    done = tiers.sync()
+    assert look(tiers) == saved(tiers)
+    assert done.attention() is None
+    assert not tiers.happened(Lost)
+    for series in SERIES:
+        assert tiers.hot_steps(series) == [10, 11]
+    assert not list(tiers.hot.rglob("*.evicting"))
+
+
+def empty(tiers: TwoTiers) -> None:
+    """The cold tier and the journal are gone, just after everything was saved again: the queue starts from nothing."""
+    store = tiers.wiring().store
+    for stat in list(store.list("run/")):
+        store.delete(stat.key)
+    tiers.lose_journal()
+
+
+def test_a_sync_killed_at_random_moments_loses_nothing(place: Path) -> None:
+    sync_survives(TwoTiers(place), KILLS or 8, seed=1, longest=0.6)
+
+
+def on_s3(place: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> TwoTiers:
+    monkeypatch.setenv("COLD_URL", f"{bucket.url}/prefix")
+    monkeypatch.setenv("COLD_ENDPOINT", bucket.endpoint_url)
+    tiers = TwoTiers(place)
+    tiers.set(cold={"url": f"{bucket.url}/prefix", "endpoint_url": bucket.endpoint_url})
+    return tiers
+
+
+def test_a_sync_to_s3_killed_at_random_moments_loses_nothing(
+    place: Path, s3: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_survives(on_s3(place, s3, monkeypatch), KILLS or 6, seed=7, longest=2.0)
+
+
+def restore_survives(place: Path, kills: int, seed: int) -> None:
+    dice = random.Random(seed)
+    tiers = TwoTiers(place / "tiers")
+    for step in range(5):
+        tiers.write(step)
+    tiers.sync()
+    for kill in range(kills):
+        to = place / f"to-{kill // 3}"
+        killed_after(started(RESTORE, tiers.root, to, kill % 5), dice.uniform(0.0, 0.15))
+        for path in to.rglob("*.pt"):
+            assert path.read_bytes() == checkpoint(int(path.stem.rpartition("_")[2])), "nothing half is ever visible"
+    for kill in range(kills):
+        to = place / f"to-{kill // 3}"
+        tiers.operations().restore(tiers.events.append, step=kill % 5, to=to)
+        assert (to / "model_gpu0" / f"model_step_{kill % 5}.pt").read_bytes() == checkpoint(kill % 5)
+        assert not list(to.glob(".ckpt-tier/staging/*/*.part")) or kill % 3 < 2
+
+
+def test_a_restore_killed_at_random_moments_shows_nothing_half(place: Path) -> None:
+    restore_survives(place, KILLS or 6, seed=3)
+
+
+def hook_survives(place: Path, kills: int, seed: int) -> None:
+    dice = random.Random(seed)
+    tiers = TwoTiers(place)
+    first = 0
+    handed_over: set[int] = set()
+    for _ in range(kills):
+        said = killed_after(started(TRAIN, place, first), dice.uniform(0.02, 0.1))
+        steps = [int(line) for line in said.split("\n")[:-1] if line.isdigit()]
+        handed_over |= set(steps)
+        first = max(steps, default=first) + 10
+        assert {ticket.step for ticket in tiers.wiring().inbox.tickets()} >= set(steps)
+    tiers.sync()
+    assert set(tiers.cold_steps()) >= handed_over
+    assert handed_over
+
+
+def test_what_was_handed_over_before_the_training_was_killed_is_committed(place: Path) -> None:
+    hook_survives(place, KILLS or 4, seed=5)

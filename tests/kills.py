@@ -1,0 +1,98 @@
+"""Killing the program at its N-th touch of the world, inside one process: fast, repeatable, and everywhere.
+
+`tests/crash` kills real processes.
+"""
+
+import contextlib
+import functools
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+from unittest import mock
+
+from ckpt_tier.flow import evict, ingest, restore, sync
+from ckpt_tier.inbox import Inbox
+from ckpt_tier.journal.journal import Journal
+from ckpt_tier.store.folder import FolderStore
+
+
+class Kill(BaseException):
+    """Nobody catches it, as nobody catches a SIGKILL."""
+
+
+TOUCHES: list[tuple[Any, str]] = [
+    (FolderStore, "put"),
+    (FolderStore, "upload"),
+    (FolderStore, "stat"),
+    (FolderStore, "get"),
+    (FolderStore, "read_into"),
+    (Journal, "put"),
+    (Journal, "forget"),
+    (Inbox, "resolve"),
+    (Inbox, "release"),
+    (Inbox, "release_spare"),
+    (evict, "rename_no_replace"),
+    (evict, "is_open_for_writing"),
+    (evict, "lose"),
+    (ingest, "validate"),
+    (ingest, "rename_no_replace"),
+    (restore, "publish"),
+    (restore, "hold"),
+    (restore, "fsync_file"),
+]
+
+
+class Countdown:
+    """Raises Kill at the N-th touch, and at each later one: the dead do nothing."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+        self._lock = threading.Lock()
+
+    def tick(self) -> None:
+        with self._lock:
+            self.left -= 1
+            if self.left < 0:
+                raise Kill
+
+    def around(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(call)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.tick()
+            result = call(*args, **kwargs)
+            self.tick()
+            return result
+
+        return counted
+
+
+class InTurn(ThreadPoolExecutor):
+    """A pool that does its work at once and in turn: with it the N-th touch is the same in every run."""
+
+    def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(call(*args, **kwargs))
+        except BaseException as error:  # noqa: BLE001 (as the real one does)
+            future.set_exception(error)
+        return future
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, uploads happen in the thread that decides."""
+    with mock.patch.object(sync, "ThreadPoolExecutor", InTurn):
+        yield
+
+
+@contextlib.contextmanager
+def killed_at(count: int) -> Iterator[Countdown]:
+    """Inside, the program dies at its touch number `count`; the Kill ends here. Two touches are one call: before it
+    and after it."""
+    countdown = Countdown(count)
+    with contextlib.ExitStack() as stack:
+        for owner, name in TOUCHES:
+            stack.enter_context(mock.patch.object(owner, name, countdown.around(getattr(owner, name))))
+        with contextlib.suppress(Kill):
+            yield countdown

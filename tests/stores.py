@@ -1,0 +1,113 @@
+"""Stores of every kind, and local files to put into them."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ckpt_tier.core.pieces import PieceChecksums, pieces
+from ckpt_tier.errors import CancelledError
+from ckpt_tier.store.folder import FolderStore
+from ckpt_tier.store.protocol import Source, Store
+from ckpt_tier.store.s3 import S3Store
+from ckpt_tier.store.s3_requests import S3Options
+from ckpt_tier.system.digests import crc64nvme, to_hex
+from tests.minio import Bucket, Server, fresh_bucket, running_moto, set_credentials
+
+PIECE = 5 * 2**20
+"""The smallest that S3 takes."""
+
+KINDS = ("folder", "minio", "weak")
+
+
+class Counter:
+    """Watches a transfer; cancels it once `stop_after` bytes have moved."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.moved_bytes = 0
+        self.resumed_bytes = 0
+        self._stop_after = stop_after
+        self._lock = threading.Lock()
+
+    def moved(self, count: int) -> None:
+        with self._lock:
+            self.moved_bytes += count
+            if self._stop_after is not None and self.moved_bytes >= self._stop_after:
+                raise CancelledError("stopped by the test")
+
+    def resumed(self, count: int) -> None:
+        with self._lock:
+            self.resumed_bytes += count
+
+
+def source_of(path: Path, piece_size: int = PIECE) -> Source:
+    """The source that validation would make of a file."""
+    data = path.read_bytes()
+    crcs = tuple(crc64nvme(data[offset : offset + length]) for offset, length in pieces(len(data), piece_size))
+    return Source(path, len(data), to_hex(crc64nvme(data)), PieceChecksums(piece_size, crcs))
+
+
+def s3_store(bucket: Bucket, prefix: str = "pre/fix", **options: object) -> S3Store:
+    """The store over a test's bucket."""
+    everything = {"endpoint_url": bucket.endpoint_url, "ca_bundle": bucket.server.ca_bundle, **options}
+    return S3Store(bucket.bucket, prefix, S3Options(**everything))  # type: ignore[arg-type]
+
+
+def folder_store(root: Path) -> FolderStore:
+    """A store over a new folder."""
+    root.mkdir(parents=True)
+    store = FolderStore(root)
+    store.create_marker()
+    return store
+
+
+@pytest.fixture
+def make_file(tmp_path: Path) -> Callable[[bytes], Path]:
+    """Writes a file of its own for each content."""
+    count = 0
+
+    def make(data: bytes) -> Path:
+        nonlocal count
+        count += 1
+        path = tmp_path / f"file-{count}.pt"
+        path.write_bytes(data)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def weak_server() -> Iterator[Server]:
+    """An S3 server that keeps no checksums: moto."""
+    with running_moto() as server:
+        yield server
+
+
+@pytest.fixture
+def weak_s3(weak_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A fresh bucket on a server that keeps no checksums."""
+    set_credentials(monkeypatch, weak_server)
+    with fresh_bucket(weak_server) as bucket:
+        yield bucket
+
+
+@pytest.fixture(params=KINDS)
+def store_kind(request: pytest.FixtureRequest) -> str:
+    """Which store the test is for."""
+    return str(request.param)
+
+
+@pytest.fixture
+def store(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store of each kind: a folder, S3 on MinIO, S3 that keeps no checksums."""
+    if store_kind == "folder":
+        return folder_store(tmp_path / "cold")
+    bucket = request.getfixturevalue("s3" if store_kind == "minio" else "weak_s3")
+    return s3_store(bucket)
+
+
+@pytest.fixture
+def verifying(store_kind: str, request: pytest.FixtureRequest) -> bool:
+    """Whether the store of the test checks checksums itself: only a real MinIO does."""
+    return store_kind == "minio" and request.getfixturevalue("minio_server").kind == "minio"

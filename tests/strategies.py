@@ -1,0 +1,128 @@
+"""Hypothesis strategies for what `reconcile` decides by."""
+
+from hypothesis import strategies as st
+
+from ckpt_tier.core.nouns import FileDigest, Stamp
+from ckpt_tier.core.states import State
+from ckpt_tier.flow.view import Link, Rules, View
+from ckpt_tier.hot.scan import HotFile
+from ckpt_tier.inbox import Ticket
+from ckpt_tier.journal.saves import Save
+from tests.builders import digest
+
+NOW = 1_000_000.0
+GENERATIONS = ["a" * 16, "b" * 16]
+STEPS = st.integers(0, 5)
+SERIES = st.sampled_from(["0", "1"])
+STAMPS = st.builds(Stamp, inode=st.integers(1, 3), size=st.integers(0, 100), mtime_ns=st.just(0))
+TIMES = st.integers(0, 1_000_100).map(float)
+
+
+def path_of(series: str, step: int) -> str:
+    return f"model_gpu{series}/model_step_{step}.pt"
+
+
+def hot_file(series: str, step: int, stamp: Stamp, *, at: float = 0.0) -> HotFile:
+    when = int(at * 1e9)
+    path = path_of(series, step)
+    return HotFile(path=path, series=series, step=step, stamp=stamp, mtime_ns=when, ctime_ns=when, links=1, mode=0o644)
+
+
+@st.composite
+def saves(draw: st.DrawFn, identity: int) -> Save:
+    """A row as the program can have written it: with a generation from validation on."""
+    series, step, state = draw(SERIES), draw(STEPS), draw(st.sampled_from(State))
+    ticket = draw(st.sampled_from([None, f"ticket-{identity}"]))
+    validated = state not in (State.SAVED, State.REJECTED)
+    return Save(
+        id=identity,
+        series=series,
+        step=step,
+        path=path_of(series, step),
+        stamp=draw(STAMPS),
+        saved_at=draw(TIMES),
+        ticket=ticket,
+        link=f"{ticket}.0" if ticket else None,
+        state=state,
+        reason="why" if state in (State.REJECTED, State.STALLED, State.LOST) else "",
+        retry_at=draw(st.sampled_from([0.0, NOW + 50])) if state is State.STALLED else 0.0,
+        digest=_digest(path_of(series, step)) if validated else None,
+        generation=draw(st.sampled_from(GENERATIONS)) if validated else None,
+    )
+
+
+def _digest(path: str) -> FileDigest:
+    return digest(path)
+
+
+@st.composite
+def views(draw: st.DrawFn) -> View:
+    """Any view: rows and files that match, almost match, or have nothing to do with each other."""
+    rows = [draw(saves(identity)) for identity in range(1, draw(st.integers(0, 6)) + 1)]
+    rows = list({(row.path, row.stamp): row for row in rows}.values())
+    hot: dict[str, HotFile] = {}
+    for row in rows:
+        if draw(st.booleans()):
+            hot[row.path] = hot_file(row.series, row.step, row.stamp, at=draw(TIMES))
+    for _ in range(draw(st.integers(0, 3))):
+        series, step = draw(SERIES), draw(STEPS)
+        hot[path_of(series, step)] = hot_file(series, step, draw(STAMPS), at=draw(TIMES))
+    links = {
+        row.link: Link(stamp=row.stamp, links=1 + (row.path in hot), linked_at=0.0)
+        for row in rows
+        if row.link and draw(st.booleans())
+    }
+    links |= {
+        f"spare-{n}.0": Link(draw(STAMPS), draw(st.integers(1, 2)), draw(TIMES)) for n in range(draw(st.integers(0, 1)))
+    }
+    tickets = [_ticket(row) for row in rows if row.ticket and draw(st.booleans())]
+    for number in range(draw(st.integers(0, 2))):
+        series, step = draw(SERIES), draw(STEPS)
+        file = hot.get(path_of(series, step))
+        tickets.append(
+            Ticket(
+                id=f"new-{number}",
+                step=step,
+                series=series,
+                path=path_of(series, step),
+                stamp=file.stamp if file and draw(st.booleans()) else draw(STAMPS),
+                saved_at=draw(TIMES),
+                link=None,
+            )
+        )
+    return View(
+        now=NOW,
+        rules=Rules(
+            keep_last=draw(st.integers(1, 3)),
+            settle=draw(st.sampled_from([0.0, 10.0])),
+            min_free=draw(st.sampled_from([0, 150, 10_000])),
+            newest_first=draw(st.booleans()),
+            set_aside=draw(st.booleans()),
+        ),
+        free=draw(st.integers(0, 200)),
+        hot=hot,
+        tickets=tuple(tickets),
+        links=links,
+        saves=tuple(rows),
+        committed=draw(
+            st.frozensets(
+                st.sampled_from([(row.series, row.step, row.generation or "") for row in rows] or [("0", 0, "x")])
+            )
+        ),
+        protected=draw(st.dictionaries(st.tuples(SERIES, STEPS), st.just("pinned"), max_size=1)),
+        tracked=draw(st.frozensets(st.sampled_from(sorted(hot)), max_size=1)) if hot else frozenset(),
+        postponed=draw(st.dictionaries(st.sampled_from(sorted(hot)), st.just(NOW + 1), max_size=1)) if hot else {},
+        busy=frozenset(draw(st.sets(st.sampled_from([row.id for row in rows]), max_size=2))) if rows else frozenset(),
+    )
+
+
+def _ticket(row: Save) -> Ticket:
+    return Ticket(
+        id=row.ticket or "",
+        step=row.step,
+        series=row.series,
+        path=row.path,
+        stamp=row.stamp,
+        saved_at=row.saved_at,
+        link=row.link,
+    )

@@ -1,0 +1,357 @@
+"""A folder as a cold tier: mounts that go away, links, locks, full disks and disks that lie."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ckpt_tier.errors import (
+    CancelledError,
+    ConfigError,
+    ConflictError,
+    IntegrityError,
+    KeyExistsError,
+    MissingKeyError,
+    NoSpaceError,
+    UnavailableError,
+    UsageError,
+)
+from ckpt_tier.store import folder_upload
+from ckpt_tier.store.folder import FolderStore
+from ckpt_tier.system import durable
+from tests.stores import PIECE, Counter, folder_store, source_of
+
+MakeFile = Callable[[bytes], Path]
+KEY = "run/main/data/x.pt"
+MARKER = ".ckpt-tier-store"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return folder_store(tmp_path / "cold")
+
+
+@pytest.fixture
+def root(store: FolderStore) -> Path:
+    return Path(store.url)
+
+
+def partials(root: Path) -> list[Path]:
+    return list((root / ".ckpt-tier-tmp").glob("*"))
+
+
+# The marker
+
+
+@pytest.mark.parametrize("mounted", [True, False], ids=["an empty folder", "no folder"])
+def test_without_its_marker_nothing_is_read_or_written(tmp_path: Path, make_file: MakeFile, mounted: bool) -> None:
+    root = tmp_path / "nas"
+    if mounted:
+        root.mkdir()
+    store = FolderStore(root)
+    source = source_of(make_file(b"x"))
+    for call in (
+        lambda: store.put("a", b""),
+        lambda: store.get("a", 1),
+        lambda: store.stat("a"),
+        lambda: store.delete("a"),
+        lambda: store.read_into("a", 0, memoryview(bytearray(1))),
+        lambda: store.upload("a", source, Counter()),
+        lambda: list(store.list("")),
+        lambda: store.folders(""),
+        store.capabilities,
+    ):
+        with pytest.raises(UnavailableError, match=r"not there.*marker") as caught:
+            call()
+        assert caught.value.exit_code == 6
+        assert "mount" in caught.value.fix
+    assert root.exists() == mounted
+    assert not mounted or list(root.iterdir()) == []
+
+
+def test_the_marker_is_made_once_and_never_with_the_folder(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "cold")
+    with pytest.raises(ConfigError, match="no folder"):
+        store.create_marker()
+    assert not (tmp_path / "cold").exists()
+    (tmp_path / "cold").mkdir()
+    assert store.create_marker()
+    content = (tmp_path / "cold" / MARKER).read_bytes()
+    assert not store.create_marker()
+    assert (tmp_path / "cold" / MARKER).read_bytes() == content
+
+
+def test_a_mount_that_goes_away_during_an_upload_is_not_filled(
+    store: FolderStore, root: Path, make_file: MakeFile
+) -> None:
+    class Unmounting(Counter):
+        def moved(self, count: int) -> None:
+            super().moved(count)
+            (root / MARKER).unlink(missing_ok=True)
+
+    with pytest.raises(UnavailableError, match="not there"):
+        store.upload(KEY, source_of(make_file(bytes(PIECE))), Unmounting())
+    assert not (root / "run").exists()
+
+
+def test_a_mount_that_goes_away_during_a_listing_is_not_a_shorter_listing(store: FolderStore, root: Path) -> None:
+    for key in ("a/1", "b/1", "c/1"):
+        store.put(key, b"")
+    listing = store.list("")
+    assert next(listing).key == "a/1"
+    for path in (root / "b" / "1", root / "c" / "1", root / MARKER):
+        path.unlink()
+    with pytest.raises(UnavailableError):
+        list(listing)
+
+
+# Links and strangers
+
+
+def test_symbolic_links_are_neither_listed_nor_followed(
+    store: FolderStore, root: Path, tmp_path: Path, make_file: MakeFile
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret")
+    store.put("a/real", b"")
+    (root / "link").symlink_to(outside)
+    (root / "a" / "link").symlink_to(outside / "secret")
+    source = source_of(make_file(b"x"))
+    assert [entry.key for entry in store.list("")] == ["a/real"]
+    assert list(store.folders("")) == ["a"]
+    for key in ("link/secret", "a/link"):
+        for call in (
+            lambda: store.get(key, 100),  # noqa: B023
+            lambda: store.stat(key),  # noqa: B023
+            lambda: store.read_into(key, 0, memoryview(bytearray(1))),  # noqa: B023
+            lambda: store.put(key, b"changed"),  # noqa: B023
+            lambda: store.upload(key, source, Counter()),  # noqa: B023
+            lambda: store.delete(key),  # noqa: B023
+        ):
+            with pytest.raises(IntegrityError, match="symbolic link"):
+                call()
+    with pytest.raises(IntegrityError, match="symbolic link"):
+        store.folders("link/")
+    assert (outside / "secret").read_bytes() == b"secret"
+    assert list(outside.iterdir()) == [outside / "secret"]
+
+
+def test_a_temporary_folder_that_is_a_link_is_refused(store: FolderStore, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (root / ".ckpt-tier-tmp").symlink_to(tmp_path / "outside")
+    with pytest.raises(IntegrityError, match="symbolic link"):
+        store.put("a", b"x")
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_strange_names_in_the_folder_are_left_out_of_listings(store: FolderStore, root: Path) -> None:
+    store.put("good", b"")
+    (root / "new\nline").touch()
+    (root / "back\\slash").touch()
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff\xfe")).touch()
+    os.mkfifo(root / "pipe")
+    assert [entry.key for entry in store.list("")] == ["good"]
+    with pytest.raises(MissingKeyError):
+        store.get("pipe", 10)
+
+
+@pytest.mark.parametrize("key", [MARKER, ".ckpt-tier-tmp/x"])
+def test_the_stores_own_names_are_no_keys(store: FolderStore, root: Path, key: str) -> None:
+    content = (root / MARKER).read_bytes()
+    for call in (lambda: store.put(key, b""), lambda: store.get(key, 1000), lambda: store.delete(key)):
+        with pytest.raises(UsageError):
+            call()
+    assert (root / MARKER).read_bytes() == content
+
+
+def test_a_file_where_a_folder_is_needed_is_said(store: FolderStore, make_file: MakeFile) -> None:
+    store.put("a", b"x")
+    with pytest.raises(ConflictError):
+        store.put("a/b", b"")
+    with pytest.raises(ConflictError):
+        store.upload("a/b", source_of(make_file(b"x")), Counter())
+    assert store.get("a", 1) == b"x"
+
+
+def test_a_name_that_is_too_long_for_the_disk_is_said(store: FolderStore) -> None:
+    with pytest.raises(ConfigError, match="can't be a file there"):
+        store.put("x" * 300, b"")
+
+
+# Uploads
+
+UPLOADER = """
+import sys, time
+from pathlib import Path
+from ckpt_tier.store.folder import FolderStore
+from tests.stores import source_of
+
+class Slow:
+    def moved(self, count): time.sleep(0.01)
+    def resumed(self, count): pass
+
+root, key, path = sys.argv[1:]
+FolderStore(Path(root)).upload(key, source_of(Path(path)), Slow())
+"""
+
+
+def test_after_kill_9_only_the_unfinished_pieces_are_written_again(
+    store: FolderStore, root: Path, make_file: MakeFile
+) -> None:
+    data = os.urandom(12 * PIECE)
+    path = make_file(data)
+    with subprocess.Popen([sys.executable, "-c", UPLOADER, str(root), KEY, str(path)]) as process:
+        deadline = time.monotonic() + 60
+        while sum(part.stat().st_size for part in partials(root)) < 4 * PIECE and time.monotonic() < deadline:
+            assert process.poll() is None, "the upload ended before it could be killed"
+        os.kill(process.pid, signal.SIGKILL)
+    whole_pieces = partials(root)[0].stat().st_size // PIECE * PIECE
+    assert list(store.list("")) == []
+    counter = Counter()
+    store.upload(KEY, source_of(path), counter)
+    assert (counter.resumed_bytes, counter.moved_bytes) == (whole_pieces, len(data) - whole_pieces)
+    assert (root / KEY).read_bytes() == data
+    assert partials(root) == []
+
+
+def test_what_an_earlier_attempt_left_is_read_before_it_is_believed(
+    store: FolderStore, root: Path, make_file: MakeFile
+) -> None:
+    data = os.urandom(4 * PIECE)
+    source = source_of(make_file(data))
+    with pytest.raises(CancelledError):
+        store.upload(KEY, source, Counter(stop_after=3 * PIECE))
+    with partials(root)[0].open("r+b") as file:
+        file.seek(PIECE + 100)
+        file.write(b"damage")
+    counter = Counter()
+    store.upload(KEY, source, counter)
+    assert counter.resumed_bytes == PIECE
+    assert (root / KEY).read_bytes() == data
+
+
+def test_a_second_upload_of_the_same_file_waits_its_turn(store: FolderStore, make_file: MakeFile) -> None:
+    source = source_of(make_file(os.urandom(2 * PIECE)))
+    under_way, go_on = threading.Event(), threading.Event()
+
+    class Pausing(Counter):
+        def moved(self, count: int) -> None:
+            under_way.set()
+            assert go_on.wait(30)
+
+    first = threading.Thread(target=lambda: store.upload(KEY, source, Pausing()))
+    first.start()
+    assert under_way.wait(30)
+    try:
+        with pytest.raises(UnavailableError, match="another process"):
+            FolderStore(Path(store.url)).upload(KEY, source, Counter())
+    finally:
+        go_on.set()
+        first.join()
+    store.upload(KEY, source, Counter())
+    assert store.stat(KEY).size == source.size
+
+
+def test_after_a_failed_fsync_nothing_of_the_file_is_believed(
+    store: FolderStore, root: Path, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(make_file(os.urandom(2 * PIECE)))
+
+    def failing(_descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(durable.os, "fsync", failing)
+        with pytest.raises(UnavailableError, match="flushed"):
+            store.upload(KEY, source, Counter())
+    assert partials(root) == []
+    assert list(store.list("")) == []
+    counter = Counter()
+    store.upload(KEY, source, counter)
+    assert counter.resumed_bytes == 0
+
+
+def test_bytes_that_the_disk_changed_are_found_before_they_are_published(
+    store: FolderStore, root: Path, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(make_file(os.urandom(2 * PIECE)))
+
+    def lying(descriptor: int) -> None:
+        durable.flush(descriptor)
+        os.pwrite(descriptor, b"rotten", PIECE + 5)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder_upload, "flush", lying)
+        with pytest.raises(IntegrityError, match="other bytes"):
+            store.upload(KEY, source, Counter())
+    assert list(store.list("")) == []
+    assert partials(root) == []
+    store.upload(KEY, source, Counter())
+
+
+def test_damage_under_a_key_is_not_taken_for_the_same_object(
+    store: FolderStore, root: Path, make_file: MakeFile
+) -> None:
+    source = source_of(make_file(os.urandom(2 * PIECE)))
+    store.upload(KEY, source, Counter())
+    with (root / KEY).open("r+b") as file:
+        file.seek(PIECE + 1)
+        file.write(b"rot")
+    with pytest.raises(KeyExistsError):
+        store.upload(KEY, source, Counter())
+
+
+FULL_DISK = """
+import os, sys
+from pathlib import Path
+from ckpt_tier.errors import NoSpaceError
+from tests.stores import PIECE, Counter, folder_store, source_of
+
+disk, source = Path(sys.argv[1]), source_of(Path(sys.argv[2]))
+store = folder_store(disk / "cold")
+for call in (lambda: store.upload("a/b", source, Counter()), lambda: store.put("note", bytes(16 * 2**20))):
+    try:
+        call()
+    except NoSpaceError as error:
+        print(error.exit_code, [entry.key for entry in store.list("")])
+"""
+
+
+def test_a_full_disk_is_said_and_nothing_half_written_is_visible(tmp_path: Path, make_file: MakeFile) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    own_mounts = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    mount = f"mount -t tmpfs -o size=8m none {disk}"
+    if subprocess.run([*own_mounts, mount], capture_output=True, check=False).returncode != 0:
+        pytest.skip("needs a mount of its own")
+    script = tmp_path / "script.py"
+    script.write_text(FULL_DISK)
+    path = make_file(os.urandom(3 * PIECE))
+    command = f"{mount} && exec {sys.executable} {script} {disk} {path}"
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.run([*own_mounts, command], capture_output=True, text=True, check=False, env=environment)
+    assert run.stdout == f"{NoSpaceError.exit_code} []\n" * 2, run.stderr
+
+
+def test_folders_that_are_emptied_meanwhile_do_not_fail_a_write(store: FolderStore, root: Path) -> None:
+
+    def come_and_go(name: str) -> None:
+        for number in range(25):
+            key = f"a/b/c/{name}-{number}"
+            store.put(key, b"x", if_absent=True)
+            assert store.get(key, 1) == b"x"
+            store.delete(key)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(come_and_go, "wxyz"))
+    assert not (root / "a").exists()
+    assert root.is_dir()
