@@ -4,7 +4,6 @@
 import math
 import os
 import signal
-import threading
 import traceback
 from collections.abc import Callable
 from types import FrameType
@@ -14,7 +13,7 @@ from ckpt_tier.core.events import Emit, Note, Warned
 from ckpt_tier.errors import CancelledError, ConfigError, ConflictError, UnavailableError
 from ckpt_tier.flow.sync import Syncing
 from ckpt_tier.inbox import HIDDEN
-from ckpt_tier.system.clock import SystemClock
+from ckpt_tier.system.clock import StopRequest, SystemClock
 from ckpt_tier.system.locks import anyone_present
 from ckpt_tier.tier import TRAINING_LOCK
 from ckpt_tier.wiring import Wiring
@@ -30,27 +29,24 @@ AWAY_WAIT = 30.0
 
 
 class Signals:
-    """SIGTERM and SIGINT ask to stop, SIGHUP to read the configuration again. Install in the main thread."""
+    """What may be asked of the worker while it works: to stop, and by SIGHUP to read the configuration again."""
 
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self.reload = threading.Event()
-        self.received: int | None = None
+    def __init__(self, stop: StopRequest) -> None:
+        self.stop = stop
+        self.reload = False
 
     def install(self) -> None:
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
-        signal.signal(signal.SIGHUP, lambda *_: self.reload.set())
+        """Takes SIGHUP over. For the main thread."""
+        signal.signal(signal.SIGHUP, self._reload)
 
     def pause(self, seconds: float) -> None:
-        """Waits, until a signal comes."""
+        """Waits, until something is asked."""
         for _ in range(math.ceil(seconds / TICK)):
-            if self.reload.is_set() or self.stop.wait(TICK):
+            if self.reload or self.stop.wait(TICK):
                 return
 
-    def _stop(self, number: int, _: FrameType | None) -> None:
-        self.received = number
-        self.stop.set()
+    def _reload(self, _: int, __: FrameType | None) -> None:
+        self.reload = True
 
 
 def watch(read_config: Callable[[], Config], emit: Emit, signals: Signals, *, for_training: bool) -> None:
@@ -73,7 +69,7 @@ def watch(read_config: Callable[[], Config], emit: Emit, signals: Signals, *, fo
         wiring = Wiring(config, SystemClock(signals.stop))
         try:
             _work(wiring, emit, signals, works, for_training=for_training)
-            if not signals.reload.is_set():
+            if not signals.reload:
                 return
         except CancelledError:
             return
@@ -91,10 +87,10 @@ def watch(read_config: Callable[[], Config], emit: Emit, signals: Signals, *, fo
                 raise
             emit(Warned(text=f"waiting: {error}", fix=error.fix))
             signals.pause(AWAY_WAIT)
-        if signals.stop.is_set():
+        if signals.stop.made:
             return
-        if signals.reload.is_set():
-            signals.reload.clear()  # before reading: what is written after that comes with a signal of its own
+        if signals.reload:
+            signals.reload = False  # before reading: what is written after that comes with a signal of its own
             try:
                 config, older = read_config(), older or config
                 emit(Note(text="the configuration was read again"))
@@ -109,7 +105,7 @@ def _work(wiring: Wiring, emit: Emit, signals: Signals, works: Callable[[], None
     training_lock = wiring.config.hot.path / HIDDEN / TRAINING_LOCK
     with wiring.syncing(emit, "ckpt-tier sync --watch") as syncing:
         relist_at = 0.0
-        while not signals.reload.is_set():
+        while not signals.reload:
             if for_training and not wiring.config.hot.path.is_dir():
                 emit(Warned(text=f"the hot folder {wiring.config.hot.path} was removed: ending"))
                 return

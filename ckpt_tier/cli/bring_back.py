@@ -29,7 +29,7 @@ def bring_back(
     """Restores and prints what came back. Raises what `Operations.restore` raises."""
     stop = Stop()
     stop.install()
-    clock = SystemClock(stop.event)
+    clock = SystemClock(stop.request)
     wiring = settings.wiring(clock)
     operations = Operations(wiring)
     seen: list[events.Event] = []

@@ -24,7 +24,7 @@ def one_pass(settings: Settings) -> int:
     """Syncs until nothing is due, prints the account, and raises what is left for a person."""
     stop = Stop()
     stop.install()
-    clock = SystemClock(stop.event)
+    clock = SystemClock(stop.request)
     wiring = settings.wiring(clock)
     begun = clock.monotonic()
     tally = Tally()

@@ -22,7 +22,7 @@ def prove(settings: Settings, *, series: str | None, step: int | None, read: boo
     """Verifies, prints each bad checkpoint and the account. Raises IntegrityError if there is a bad one."""
     stop = Stop()
     stop.install()
-    clock = SystemClock(stop.event)
+    clock = SystemClock(stop.request)
     operations = Operations(settings.wiring(clock))
     begun = clock.monotonic()
     total = len(operations.entries(series, step))

@@ -50,7 +50,7 @@ def set_up(settings: Settings, wanted: Wanted) -> int:
     """Sets a run up. Raises ConfigError, ConflictError (there is a configuration), UnavailableError."""
     stop = Stop()
     stop.install()
-    clock = SystemClock(stop.event)
+    clock = SystemClock(stop.request)
     say = _nothing if settings.json or settings.quiet else paper.say
     file = Path(wanted.file or FILE_NAME).absolute()
     _refuse_to_replace(file, force=wanted.force)

@@ -3,15 +3,16 @@
 import os
 import signal
 import sys
-import threading
 from types import FrameType
+
+from ckpt_tier.system.clock import StopRequest
 
 
 class Stop:
-    """`event` is set by the first SIGINT, SIGTERM or SIGHUP; `received` is its number. For the main thread."""
+    """`request` is made by the first SIGINT, SIGTERM or SIGHUP; `received` is its number. For the main thread."""
 
-    def __init__(self, event: threading.Event | None = None) -> None:
-        self.event = event or threading.Event()
+    def __init__(self) -> None:
+        self.request = StopRequest()
         self.received: int | None = None
 
     def install(self, *, hangup: bool = True) -> None:
@@ -20,10 +21,10 @@ class Stop:
             signal.signal(number, self._stop)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
-        if self.event.is_set():
+        if self.request.made:
             # Whatever is under way survives this as it would a kill -9: the next start goes on from there.
             os._exit(128 + number)
         self.received = number
-        self.event.set()
+        self.request.make()
         if number == signal.SIGINT and sys.stderr.isatty():
             os.write(2, b"\rstopping; Ctrl-C again ends at once\n")

@@ -45,10 +45,10 @@ def _watch(settings: Settings, *, for_training: bool) -> int:
     from ckpt_tier.system.clock import SystemClock
     from ckpt_tier.worker import Signals, watch
 
-    signals = Signals()
-    signals.install()
-    stop = Stop(signals.stop)
+    stop = Stop()
     stop.install(hangup=False)
+    signals = Signals(stop.request)
+    signals.install()
     clock = SystemClock()
     try:
         if settings.json:

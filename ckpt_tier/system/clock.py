@@ -1,11 +1,16 @@
 """Time and randomness, passed in so that tests own them."""
 
+import os
 import secrets
-import threading
+import select
 import time
+import weakref
 from typing import Protocol
 
 from ckpt_tier.errors import CancelledError
+
+_LONGEST_POLL = 2**31 - 1
+"""Milliseconds that poll(2) takes."""
 
 
 class Clock(Protocol):
@@ -24,11 +29,41 @@ class Clock(Protocol):
         ...
 
 
+class StopRequest:
+    """A request to stop, for good. Made by a signal handler or any thread; ends the waits of all of them.
+
+    Not a `threading.Event`: that takes a lock to be set, and a handler that runs while its own thread holds the lock,
+    inside `wait`, waits for itself for ever. Here a handler writes to an eventfd, which nobody reads empty.
+    https://man7.org/linux/man-pages/man2/eventfd.2.html
+    """
+
+    def __init__(self) -> None:
+        self._made = False
+        self._descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def make(self) -> None:
+        self._made = True
+        os.eventfd_write(self._descriptor, 1)
+
+    @property
+    def made(self) -> bool:
+        return self._made
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the request was made, after waiting for it at most so many seconds."""
+        if not self._made and seconds > 0:
+            poll = select.poll()
+            poll.register(self._descriptor, select.POLLIN)
+            poll.poll(min(seconds * 1000, _LONGEST_POLL))
+        return self._made
+
+
 class SystemClock:
     """The machine's clock. A stop request ends every sleep on it."""
 
-    def __init__(self, stop: threading.Event | None = None) -> None:
-        self.stop = stop or threading.Event()
+    def __init__(self, stop: StopRequest | None = None) -> None:
+        self.stop = stop or StopRequest()
 
     def now(self) -> float:
         return time.time()

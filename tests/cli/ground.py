@@ -99,9 +99,8 @@ class Ground:
     def run(self, *arguments: str, code: int | None = 0, **env: str) -> Result:
         """Runs a command to its end; `code` is the exit code that it must have (None: any)."""
         with self.start(*arguments, **env) as process:
-            out, err = process.communicate(timeout=60)
-        result = Result(process.returncode, out, err)
-        assert code is None or result.code == code, f"exit code {result.code}\n{out}\n{err}"
+            result = ended(process, timeout=60)
+        assert code is None or result.code == code, f"exit code {result.code}\n{result.out}\n{result.err}"
         return result
 
     def normalised(self, text: str) -> str:
@@ -132,7 +131,16 @@ class Ground:
 def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> Result:
     """Sends the signal and waits for the end."""
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    return ended(process, timeout=30)
+
+
+def ended(process: subprocess.Popen[str], timeout: float) -> Result:
+    """What the process left; one that does not end in time is killed, and the test fails."""
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
     return Result(process.returncode, out, err)
 
 
