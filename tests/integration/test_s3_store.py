@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -139,11 +140,13 @@ def test_an_upload_aborted_behind_our_back_starts_again(s3: Bucket, make_file: M
         def moved(self, count: int) -> None:
             super().moved(count)
             if self.moved_bytes > 3 * PIECE:
-                for upload in unfinished(s3) if not aborted else []:
-                    s3.client.abort_multipart_upload(Bucket=s3.bucket, Key=FULL_KEY, UploadId=upload["UploadId"])
-                    aborted.append(upload["UploadId"])
+                with once:
+                    for upload in unfinished(s3) if not aborted else []:
+                        s3.client.abort_multipart_upload(Bucket=s3.bucket, Key=FULL_KEY, UploadId=upload["UploadId"])
+                        aborted.append(upload["UploadId"])
 
     aborted: list[str] = []
+    once = threading.Lock()
     store = s3_store(s3)
     store.upload(KEY, source_of(make_file(data)), Aborting())
     assert len(aborted) == 1
