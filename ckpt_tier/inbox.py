@@ -20,23 +20,34 @@ from pathlib import Path
 
 import msgspec
 
-from ckpt_tier.core.nouns import Stamp
+from ckpt_tier.core.nouns import FileStamp, Pass, Stamp, stamp_of
 from ckpt_tier.errors import UsageError
 from ckpt_tier.system.clock import random_id
 
 HIDDEN = ".ckpt-tier"
-_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS)
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.EXDEV, errno.ENOSYS)
+"""What file systems without hard links answer."""
+
+
+class Linked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file of a save: `path` relative to the hot folder, `link` its name in ``unsent/``, or None where the file
+    system has no hard links."""
+
+    path: str
+    stamp: Stamp
+    link: str | None
 
 
 class Ticket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One save as the hook saw it: what the file was, and what the trainer said about it.
+    """One save as the hook saw it: what the files were, and what the trainer said about them.
 
     Attributes:
         id: names the spool file; sorts by time.
         series: empty if the layout tells, and is to be recognised by the worker first ("auto").
-        path: relative to the hot folder, POSIX separators.
+        path: of the file or folder, relative to the hot folder, POSIX separators.
+        files: one, or all that lay in the folder.
         saved_at: seconds since the epoch.
-        link: name of the hard link in ``unsent/``, or None where the file system has none.
+        rank, world_size: which share of how many this is; None where the save is a whole checkpoint.
     """
 
     version: int = 1
@@ -44,11 +55,23 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     step: int
     series: str
     path: str
-    stamp: Stamp
+    files: tuple[Linked, ...]
     saved_at: float
-    link: str | None
+    rank: int | None = None
+    world_size: int | None = None
     save_id: str | None = None
+    during: Pass | None = None
     metrics: dict[str, float] = {}
+
+    @property
+    def stamp(self) -> Stamp:
+        """Of all its files together."""
+        return stamp_of(FileStamp(file.path, file.stamp) for file in self.files)
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The names in ``unsent/``."""
+        return tuple(file.link for file in self.files if file.link)
 
 
 class Inbox:
@@ -66,45 +89,81 @@ class Inbox:
         series: str,
         step: int,
         saved_at: float,
+        rank: int | None = None,
+        world_size: int | None = None,
         save_id: str | None = None,
+        during: Pass | None = None,
         metrics: dict[str, float] | None = None,
     ) -> Ticket:
-        """Links the file and leaves its ticket; raises OSError when it can't, UsageError when it is no file."""
-        if not stat.S_ISREG((self.hot / path).lstat().st_mode):
-            raise UsageError(f"{path} is no plain file", "it is a link, a folder or a device", "hand over the file")
+        """Links the file, or all files of the folder, and leaves their ticket.
+
+        Raises OSError when it can't, UsageError when there is no file.
+        """
         identity = f"{int(saved_at * 1e6):017d}-{random_id()}"
-        link: str | None = f"{identity}.0"
-        try:
-            self._link(path, f"{identity}.0")
-        except OSError as error:
-            if error.errno not in _NO_LINKS:
-                raise
-            link = None
-        # What was linked is what is handed over, even if its name has been taken by another file meanwhile.
-        status = (self.unsent / link if link else self.hot / path).lstat()
-        ticket = Ticket(
-            id=identity,
-            step=step,
-            series=series,
-            path=path,
-            stamp=Stamp(status.st_ino, status.st_size, status.st_mtime_ns),
-            saved_at=saved_at,
-            link=link,
-            save_id=save_id,
-            metrics=metrics or {},
-        )
+        files: list[Linked] = []
         spool = self.folder / f"{identity}.json"
         temporary = self.folder / f".{identity}.tmp"
         try:
+            for number, name in enumerate(self._files_at(path)):
+                files.append(self._linked(name, f"{identity}.{number}"))
+            ticket = Ticket(
+                id=identity,
+                step=step,
+                series=series,
+                path=path,
+                files=tuple(files),
+                saved_at=saved_at,
+                rank=rank,
+                world_size=world_size,
+                save_id=save_id,
+                during=during,
+                metrics=metrics or {},
+            )
             with temporary.open("wb", buffering=0) as file:
                 file.write(msgspec.json.encode(ticket))
             temporary.rename(spool)
         except OSError:
             temporary.unlink(missing_ok=True)
-            if link is not None:
-                self.release_spare(link)
+            for each in files:
+                if each.link is not None:
+                    self.release_spare(each.link)
             raise
         return ticket
+
+    def _files_at(self, path: str) -> list[str]:
+        """`path` itself, or what lies in the folder of that name; relative to the hot folder."""
+        mode = (self.hot / path).lstat().st_mode
+        if stat.S_ISREG(mode):
+            return [path]
+        if not stat.S_ISDIR(mode):
+            raise UsageError(f"{path} is no plain file", "it is a link or a device", "hand over the file itself")
+        found, waiting = [], [path]
+        while waiting:
+            folder = waiting.pop()
+            with os.scandir(self.hot / folder) as entries:
+                for entry in entries:
+                    name = f"{folder}/{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(name)
+                    elif entry.is_file(follow_symlinks=False):
+                        found.append(name)
+                    else:
+                        raise UsageError(f"{name} is no plain file", "a checkpoint's folder holds files and folders")
+        if not found:
+            raise UsageError(f"{path} is an empty folder", fix="hand it over once everything is in it")
+        return sorted(found)
+
+    def _linked(self, path: str, name: str) -> Linked:
+        link: str | None = name
+        try:
+            self._link(path, name)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            link = None
+        # What was linked is what is handed over, even if its name has been taken by another file meanwhile.
+        seen = (self.unsent / link if link else self.hot / path).lstat()
+        return Linked(path=path, stamp=Stamp(seen.st_ino, seen.st_size, seen.st_mtime_ns), link=link)
 
     def _link(self, path: str, name: str) -> None:
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,7 +86,7 @@ class Operations:
         with contextlib.suppress(NotFoundError):  # the run has not begun
             entries = self.entries(series)
             manifests, _ = self._wiring.cold.manifests.read_all(reversed(entries), None if read_all else READ_AT_MOST)
-        hot = scan(self._config.hot.path, self._wiring.layout).files if self._config.hot.path.is_dir() else []
+        hot = scan(self._config.hot.path, self._wiring.layout).copies if self._config.hot.path.is_dir() else []
         saves, _ = peek(self._config.state_dir) or ([], None)
         return merge(entries, manifests, [f for f in hot if series in (None, f.series)], saves)
 
@@ -141,21 +141,27 @@ class Operations:
         return verify(self._wiring.cold.manifests, entries, read=read, clock=self._clock)
 
     def dismiss(self, steps: set[int] | None) -> list[tuple[str, int]]:
-        """Forgets what was reported as lost (all, or these steps): (series, step) of each. Under the worker's lock.
+        """Forgets what was reported as lost or incomplete (all, or these steps): (series, step) of each. Under the
+        worker's lock.
 
-        A rejected file is not dismissed but mended or deleted; a stalled one goes on by itself.
+        A rejected file is not dismissed but mended or deleted; a stalled one goes on by itself. Shares of an incomplete
+        checkpoint stay where they are, in both tiers.
         """
         from ckpt_tier.core.states import State
         from ckpt_tier.journal.journal import Journal
 
         lock = self._wiring.worker_lock("ckpt-tier sync --dismiss").acquire("end that process first, or wait for it")
         with lock, contextlib.closing(Journal.open(self._config.state_dir)) as journal:
-            lost = [s for s in journal.saves() if s.state is State.LOST and (steps is None or s.step in steps)]
+            wanted = [save for save in journal.saves() if steps is None or save.step in steps]
+            lost = [save for save in wanted if save.state is State.LOST]
+            incomplete = [save for save in wanted if save.trouble == "incomplete"]
             for save in lost:
                 journal.forget(save.id)
                 if save.ticket:
                     self._wiring.inbox.dismiss(save.ticket)
-        return [(save.series, save.step) for save in lost]
+            for save in incomplete:
+                journal.put(msgspec.structs.replace(save, dismissed=True))
+        return list(dict.fromkeys((save.series, save.step) for save in (*lost, *incomplete)))
 
     def restore(
         self,
@@ -164,20 +170,28 @@ class Operations:
         step: int | None,
         series: str | None = None,
         generation: str | None = None,
+        rank: int | None = None,
         to: Path | None = None,
         force: bool = False,
     ) -> list[Restored]:
-        """Brings a step back, or with `step=None` the newest good one, for one series or for each that has it.
+        """Brings a step back, or with `step=None` the newest good one, for one series or for each that has it; with
+        `rank` only that rank's share.
 
         Raises NotFoundError, IntegrityError, ConflictError (another file is there), NoSpaceError, UnavailableError.
         """
         names = [series] if series else sorted({entry.series for entry in self.entries(step=step)})
         if not names:
             raise NotFoundError("there is no committed checkpoint", fix="run `ckpt-tier sync` first")
-        return [self._restore_one(emit, name, step, generation, to, force=force) for name in names]
+        how = functools.partial(self._bring_back, emit, rank=rank, to=to, force=force)
+        return [self._restore_one(emit, name, step, generation, how) for name in names]
 
     def _restore_one(
-        self, emit: Emit, series: str, step: int | None, generation: str | None, to: Path | None, *, force: bool
+        self,
+        emit: Emit,
+        series: str,
+        step: int | None,
+        generation: str | None,
+        bring_back: Callable[[Manifest], Restored],
     ) -> Restored:
         from ckpt_tier.core.events import PassedOver
         from ckpt_tier.flow.listing import by_step, newest_first
@@ -186,22 +200,25 @@ class Operations:
         manifests = self._wiring.cold.manifests
         if step is not None:
             chosen = persistently(lambda: by_step(manifests, series, step, generation), self._clock)
-            return self._bring_back(emit, chosen, to, force=force)
+            return bring_back(chosen)
         for manifest in persistently(lambda: newest_first(manifests, series, emit), self._clock):
             if manifest.nan:
                 emit(PassedOver(series=series, step=manifest.step, reason=f"it holds {manifest.nan} NaN values"))
                 continue
             try:
-                return self._bring_back(emit, manifest, to, force=force)
+                return bring_back(manifest)
             except IntegrityError as error:
                 emit(PassedOver(series=series, step=manifest.step, reason=str(error)))
         raise IntegrityError(
             f"no committed checkpoint of series {series!r} is good", "each was passed over", "see the lines above"
         )
 
-    def _bring_back(self, emit: Emit, manifest: Manifest, to: Path | None, *, force: bool) -> Restored:
-        from ckpt_tier.flow.restore import Restoring, restore
+    def _bring_back(
+        self, emit: Emit, manifest: Manifest, *, rank: int | None, to: Path | None, force: bool
+    ) -> Restored:
+        from ckpt_tier.flow.restore import Restoring, restore, share_of
 
+        manifest = share_of(manifest, rank)
         hot = self._config.hot
         root = (to or hot.path).absolute()
         into_hot = root == hot.path

@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from ckpt_tier.config import Config, load
-from ckpt_tier.core.nouns import DEFAULT_SERIES, check_name, check_step
+from ckpt_tier.core.nouns import DEFAULT_SERIES, Pass, check_name, check_save_id, check_step
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import CancelledError, ConfigError, UsageError
 from ckpt_tier.inbox import HIDDEN, Ticket
+from ckpt_tier.job import Passes, job_id, own_rank, world_size_here
 from ckpt_tier.operations import HOOK_ERRORS, Operations
 from ckpt_tier.operations import Restored as Restored
 from ckpt_tier.spawn import start_worker
-from ckpt_tier.system.clock import Clock, random_id
+from ckpt_tier.system.clock import Clock, process_started_at, random_id
 from ckpt_tier.system.locks import Presence
 from ckpt_tier.wiring import Wiring
 
 if TYPE_CHECKING:
     from ckpt_tier.core.events import Emit, Event
+    from ckpt_tier.hot.layout import Place
 
 _log = logging.getLogger("ckpt_tier")
 TRAINING_LOCK = "training.lock"
@@ -89,12 +91,14 @@ class Tier:
         clock: Clock | None = None,
         overrides: Mapping[str, str | None] | None = None,
         worker: bool = False,
+        started_at: float | None = None,
     ) -> None:
         self.config = config
         self._wiring = Wiring(config, clock)
         self._clock = self._wiring.clock
         self._overrides = {name: value for name, value in (overrides or {}).items() if value}
         self._tickets: dict[str, Ticket] = {}
+        self._passes = Passes(process_started_at() if started_at is None else started_at)
         self._rejected: set[str] = set()
         self._may_start_worker = worker
         self._start_again_at = 0.0
@@ -114,16 +118,27 @@ class Tier:
         *,
         metrics: Mapping[str, float] | None = None,
         series: str | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
         save_id: str | None = None,
     ) -> None:
-        """Hands over a checkpoint file that was just saved. Returns at once and never raises: a failure is logged,
-        kept in ``.ckpt-tier/hook-errors.log`` for `status`, and the scan finds the file all the same.
+        """Hands over a checkpoint that was just saved: a file, or a folder with everything in it. Returns at once and
+        never raises: a failure is logged, kept in ``.ckpt-tier/hook-errors.log`` for `status`, and the scan finds the
+        checkpoint all the same.
 
-        The file must lie in the hot folder. Its bytes are kept by a hard link until they are committed, even if
-        the trainer deletes the file. `metrics` are finite numbers by name; others are left out.
+        It must lie in the hot folder. Its bytes are kept by hard links until they are committed, even if the trainer
+        deletes it. `metrics` are finite numbers by name; others are left out.
+
+        Args:
+            rank, world_size: this is one share of a checkpoint that so many processes save. With ``{rank}`` in the
+                layout they are known from the path and from torch.distributed, WORLD_SIZE or ``[hot] ranks``; no call
+                is a collective.
+            save_id: the same for all shares of one save, another for each save of the step. Without it,
+                CKPT_TIER_SAVE_ID, torchrun's or Slurm's id of the job stands for it where there is one, with a
+                counter that grows when the step does not.
         """
         try:
-            self._hand_over(Path(path), step, dict(metrics or {}), series, save_id)
+            self._hand_over(Path(path), step, dict(metrics or {}), series, rank, world_size, save_id)
         except Exception as error:  # noqa: BLE001 (whatever it is, training goes on)
             self._complain(f"{path} was not handed over: {error}")
 
@@ -134,16 +149,30 @@ class Tier:
         *,
         metrics: Mapping[str, float] | None = None,
         series: str | None = None,
+        rank: int | None = None,
+        world_size: int | None = None,
         save_id: str | None = None,
     ) -> Path:
         """`torch.save(state, …)` at the layout's path, atomically, then `saved`. Returns the path.
 
         Nobody ever sees a half-written checkpoint, and an existing one of the same step is replaced in one step.
-        Raises what torch.save raises, OSError, and UsageError for a step or series that the layout has no place for.
+        `rank` is that of this process by default, where the layout has one.
+
+        Raises what torch.save raises, OSError, and UsageError for a step, series or rank that the layout has no place
+        for, and for a layout of folders: save those in your own way, and hand them over with `saved`.
         """
         import torch
 
-        path = self.config.hot.path / self._wiring.layout.format(series or DEFAULT_SERIES, step)
+        layout = self._wiring.layout
+        if layout.is_folder:
+            raise UsageError(
+                f"the layout {layout.pattern!r} is one of folders",
+                "save writes one file",
+                "write the folder, then saved()",
+            )
+        if layout.has_rank and rank is None:
+            rank = own_rank(os.environ)
+        path = self.config.hot.path / layout.format(series or DEFAULT_SERIES, step, rank)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{random_id()}.tmp")
         try:
@@ -151,7 +180,7 @@ class Tier:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-        self.saved(path, step, metrics=metrics, series=series, save_id=save_id)
+        self.saved(path, step, metrics=metrics, series=series, rank=rank, world_size=world_size, save_id=save_id)
         return path
 
     def drain(self, timeout: float = 600.0) -> Drained:
@@ -191,11 +220,13 @@ class Tier:
         *,
         series: str | None = None,
         generation: str | None = None,
+        rank: int | None = None,
         to: str | os.PathLike[str] | None = None,
         force: bool = False,
         emit: Emit | None = None,
     ) -> Restored:
-        """Brings a committed checkpoint back to its place in the hot folder, or below `to`.
+        """Brings a committed checkpoint back to its place in the hot folder, or below `to`; with `rank` only that
+        rank's share.
 
         `step=None`: the newest good one, by time of saving; what is damaged or holds a known NaN is passed over.
         `series=None`: the only one there is. Ranks and processes may all ask at once: one fetches.
@@ -216,6 +247,7 @@ class Tier:
             step=None if step is None else check_step(step),
             series=check_name("series", series),
             generation=generation,
+            rank=rank,
             to=None if to is None else Path(to),
             force=force,
         )
@@ -246,21 +278,28 @@ class Tier:
                 return
 
     def _hand_over(
-        self, path: Path, step: int, metrics: dict[str, float], series: str | None, save_id: str | None
+        self,
+        path: Path,
+        step: int,
+        metrics: dict[str, float],
+        series: str | None,
+        rank: int | None,
+        world_size: int | None,
+        save_id: str | None,
     ) -> None:
-        hot = self.config.hot.path
-        absolute = path.absolute()
-        if ".." in absolute.parts or not absolute.is_relative_to(hot):
-            absolute = path.resolve()
-            hot = hot.resolve()
-        if not absolute.is_relative_to(hot):
-            raise UsageError(f"it is not in the hot folder {hot}", fix="save below it, or set [hot] path")
-        relative = absolute.relative_to(hot).as_posix()
+        relative = self._relative(path)
+        matched = self._wiring.layout.match(relative) if self.config.hot.layout != "auto" else None
         if series is not None:
             check_name("series", series)
         elif self.config.hot.layout != "auto":
-            matched = self._wiring.layout.match(relative)
-            series = matched[0] if matched else DEFAULT_SERIES
+            series = matched.series if matched else DEFAULT_SERIES
+            if not self._wiring.layout.is_folder and path.is_dir():
+                raise UsageError(
+                    "it is a folder",
+                    f"the layout {self.config.hot.layout!r} is one of files",
+                    "hand over the file, or end [hot] layout in /",
+                )
+        rank, world_size = self._share(rank, world_size, matched)
         for name, value in list(metrics.items()):
             if (number := _finite(value)) is None:
                 # A loss of NaN is no reason to leave the checkpoint itself unprotected.
@@ -268,15 +307,57 @@ class Tier:
                 del metrics[name]
             else:
                 metrics[name] = number
+        during = self._passes.of(series or "", rank, check_step(step))
         ticket = self._wiring.inbox.drop(
             relative,
             series=series or "",
-            step=check_step(step),
+            step=step,
             saved_at=self._clock.now(),
-            save_id=save_id,
+            rank=rank,
+            world_size=world_size,
+            save_id=self._save_id(save_id, during, is_share=rank is not None),
+            during=during if rank is not None and save_id is None else None,  # a caller's id is the caller's word
             metrics=metrics,
         )
         self._tickets[ticket.id] = ticket
+
+    def _relative(self, path: Path) -> str:
+        """The path relative to the hot folder, POSIX separators; raises UsageError if it lies elsewhere."""
+        hot = self.config.hot.path
+        absolute = path.absolute()
+        if ".." in absolute.parts or not absolute.is_relative_to(hot):
+            absolute = path.resolve()
+            hot = hot.resolve()
+        if not absolute.is_relative_to(hot):
+            raise UsageError(f"it is not in the hot folder {hot}", fix="save below it, or set [hot] path")
+        return absolute.relative_to(hot).as_posix()
+
+    def _share(self, rank: int | None, world_size: int | None, matched: Place | None) -> tuple[int | None, int | None]:
+        """Which share of how many a path is; (None, None) for a whole checkpoint."""
+        if rank is None and matched is not None:
+            rank = matched.rank
+        if rank is None:
+            return None, None
+        world_size = world_size or self.config.hot.ranks or world_size_here(os.environ)
+        if world_size is None:
+            raise UsageError(
+                f"how many ranks there are beside rank {rank} is not known",
+                fix="pass world_size=, or set [hot] ranks",
+            )
+        if not 0 <= rank < world_size:
+            raise UsageError(f"rank {rank} of {world_size} is impossible", "ranks count from 0")
+        return (rank, world_size) if world_size > 1 else (None, None)
+
+    def _save_id(self, given: str | None, during: Pass, *, is_share: bool) -> str | None:
+        """The id of the save; one that can't be used is complained about and left out."""
+        try:
+            if given is not None:
+                return check_save_id(given)
+            job = job_id(os.environ) if is_share else None
+            return None if job is None else check_save_id(f"{job}-{during.number}")
+        except UsageError as error:
+            self._complain(f"no save id: {error}")
+            return None
 
     def _is_waiting(self, ticket: str) -> bool:
         try:

@@ -92,10 +92,17 @@ class Wiring:
     def _joined(self, document: RunDocument) -> Cold:
         from ckpt_tier.cold.cache import ManifestCache
         from ckpt_tier.cold.manifests import Manifests
+        from ckpt_tier.cold.receipts import Receipts
         from ckpt_tier.flow.parts import Cold
 
         cache = ManifestCache(self.config.state_dir / "manifests.sqlite")
-        return Cold(store=self.store, run=document, manifests=Manifests(self.store, self.config.run, cache))
+        run = self.config.run
+        return Cold(
+            store=self.store,
+            run=document,
+            manifests=Manifests(self.store, run, cache),
+            receipts=Receipts(self.store, run),
+        )
 
     def worker_lock(self, what: str) -> FileLock:
         """The lock that makes one process the hot folder's worker; `what` names the taker."""

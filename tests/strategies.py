@@ -2,12 +2,12 @@
 
 from hypothesis import strategies as st
 
-from ckpt_tier.core.nouns import FileDigest, Stamp
+from ckpt_tier.core.nouns import FileStamp, Stamp
 from ckpt_tier.core.states import State
 from ckpt_tier.flow.view import Link, Rules, View
-from ckpt_tier.hot.scan import HotFile
-from ckpt_tier.inbox import Ticket
-from ckpt_tier.journal.saves import Save
+from ckpt_tier.hot.scan import HotCopy
+from ckpt_tier.inbox import Linked, Ticket
+from ckpt_tier.journal.saves import Save, SavedFile
 from tests.builders import digest
 
 NOW = 1_000_000.0
@@ -22,37 +22,47 @@ def path_of(series: str, step: int) -> str:
     return f"model_gpu{series}/model_step_{step}.pt"
 
 
-def hot_file(series: str, step: int, stamp: Stamp, *, at: float = 0.0) -> HotFile:
-    when = int(at * 1e9)
+def hot_copy(series: str, step: int, stamp: Stamp, *, at: float = 0.0) -> HotCopy:
     path = path_of(series, step)
-    return HotFile(path=path, series=series, step=step, stamp=stamp, mtime_ns=when, ctime_ns=when, links=1, mode=0o644)
+    return HotCopy(
+        path=path,
+        series=series,
+        step=step,
+        rank=None,
+        stamp=stamp,
+        files=(FileStamp(path, stamp),),
+        changed_ns=int(at * 1e9),
+    )
 
 
 @st.composite
 def saves(draw: st.DrawFn, identity: int) -> Save:
     """A row as the program can have written it: with a generation from validation on."""
     series, step, state = draw(SERIES), draw(STEPS), draw(st.sampled_from(State))
+    path, stamp = path_of(series, step), draw(STAMPS)
     ticket = draw(st.sampled_from([None, f"ticket-{identity}"]))
     validated = state not in (State.SAVED, State.REJECTED)
     return Save(
         id=identity,
         series=series,
         step=step,
-        path=path_of(series, step),
-        stamp=draw(STAMPS),
+        path=path,
+        stamp=stamp,
+        files=(
+            SavedFile(
+                path=path,
+                stamp=stamp,
+                link=f"{ticket}.0" if ticket else None,
+                digest=digest(path) if validated else None,
+            ),
+        ),
         saved_at=draw(TIMES),
         ticket=ticket,
-        link=f"{ticket}.0" if ticket else None,
         state=state,
         reason="why" if state in (State.REJECTED, State.STALLED, State.LOST) else "",
         retry_at=draw(st.sampled_from([0.0, NOW + 50])) if state is State.STALLED else 0.0,
-        digest=_digest(path_of(series, step)) if validated else None,
         generation=draw(st.sampled_from(GENERATIONS)) if validated else None,
     )
-
-
-def _digest(path: str) -> FileDigest:
-    return digest(path)
 
 
 @st.composite
@@ -60,17 +70,18 @@ def views(draw: st.DrawFn) -> View:
     """Any view: rows and files that match, almost match, or have nothing to do with each other."""
     rows = [draw(saves(identity)) for identity in range(1, draw(st.integers(0, 6)) + 1)]
     rows = list({(row.path, row.stamp): row for row in rows}.values())
-    hot: dict[str, HotFile] = {}
+    hot: dict[str, HotCopy] = {}
     for row in rows:
         if draw(st.booleans()):
-            hot[row.path] = hot_file(row.series, row.step, row.stamp, at=draw(TIMES))
+            hot[row.path] = hot_copy(row.series, row.step, row.stamp, at=draw(TIMES))
     for _ in range(draw(st.integers(0, 3))):
         series, step = draw(SERIES), draw(STEPS)
-        hot[path_of(series, step)] = hot_file(series, step, draw(STAMPS), at=draw(TIMES))
+        hot[path_of(series, step)] = hot_copy(series, step, draw(STAMPS), at=draw(TIMES))
     links = {
-        row.link: Link(stamp=row.stamp, links=1 + (row.path in hot), linked_at=0.0)
+        link: Link(stamp=row.stamp, links=1 + (row.path in hot), linked_at=0.0)
         for row in rows
-        if row.link and draw(st.booleans())
+        for link in row.links
+        if draw(st.booleans())
     }
     links |= {
         f"spare-{n}.0": Link(draw(STAMPS), draw(st.integers(1, 2)), draw(TIMES)) for n in range(draw(st.integers(0, 1)))
@@ -78,16 +89,17 @@ def views(draw: st.DrawFn) -> View:
     tickets = [_ticket(row) for row in rows if row.ticket and draw(st.booleans())]
     for number in range(draw(st.integers(0, 2))):
         series, step = draw(SERIES), draw(STEPS)
-        file = hot.get(path_of(series, step))
+        path = path_of(series, step)
+        copy = hot.get(path)
+        stamp = copy.stamp if copy and draw(st.booleans()) else draw(STAMPS)
         tickets.append(
             Ticket(
                 id=f"new-{number}",
                 step=step,
                 series=series,
-                path=path_of(series, step),
-                stamp=file.stamp if file and draw(st.booleans()) else draw(STAMPS),
+                path=path,
+                files=(Linked(path=path, stamp=stamp, link=None),),
                 saved_at=draw(TIMES),
-                link=None,
             )
         )
     return View(
@@ -122,7 +134,6 @@ def _ticket(row: Save) -> Ticket:
         step=row.step,
         series=row.series,
         path=row.path,
-        stamp=row.stamp,
+        files=tuple(Linked(path=file.path, stamp=file.stamp, link=file.link) for file in row.files),
         saved_at=row.saved_at,
-        link=row.link,
     )

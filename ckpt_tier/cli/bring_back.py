@@ -23,6 +23,7 @@ def bring_back(
     step: int | None,
     series: str | None,
     generation: str | None,
+    rank: int | None,
     to: Path | None,
     force: bool,
 ) -> int:
@@ -42,7 +43,7 @@ def bring_back(
                 emit(event)
 
         restored = operations.restore(
-            note_and_emit, step=step, series=series, generation=generation, to=to, force=force
+            note_and_emit, step=step, series=series, generation=generation, rank=rank, to=to, force=force
         )
     done = {(e.series, e.step): e for e in seen if isinstance(e, events.Restored)}
     passed_over = [e for e in seen if isinstance(e, events.PassedOver)]

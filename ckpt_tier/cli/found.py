@@ -15,7 +15,7 @@ from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_size
 from ckpt_tier.flow.inspect_hot import inspect_hot
 from ckpt_tier.formats.check import Level
-from ckpt_tier.hot.scan import HotFile, Scan
+from ckpt_tier.hot.scan import HotCopy, Scan
 from ckpt_tier.system.clock import Clock
 
 
@@ -57,22 +57,22 @@ class Found(msgspec.Struct, frozen=True):
 
 def look_closely(settings: Settings, hot: Path, seen: Scan, level: Level, clock: Clock) -> Found:
     """Checks every file that the layout takes, with a bar on a terminal. Raises CancelledError, OSError."""
-    show = paper.is_terminal() and not settings.json and not settings.quiet and seen.files
+    show = paper.is_terminal() and not settings.json and not settings.quiet and seen.copies
     corrupt = []
     problems = list(seen.problems)
-    with Bar("checking", sum(file.stamp.size for file in seen.files)) if show else contextlib.nullcontext() as bar:
-        for verdict in inspect_hot(hot, list(seen.files), level, lambda: clock.sleep(0)):
-            file = verdict.file
+    with Bar("checking", sum(copy.stamp.size for copy in seen.copies)) if show else contextlib.nullcontext() as bar:
+        for verdict in inspect_hot(hot, list(seen.copies), level, lambda: clock.sleep(0)):
+            file = verdict.copy
             if verdict.in_progress:
                 problems.append(f"{file.path} was not checked: {verdict.problem}")
             elif verdict.problem:
                 corrupt.append(CorruptFile(series=file.series, step=file.step, path=file.path, reason=verdict.problem))
             if bar is not None:
                 bar.advance(file.stamp.size)
-    return Found(list(_series(seen.files, corrupt)), corrupt, problems, level)
+    return Found(list(_series(seen.copies, corrupt)), corrupt, problems, level)
 
 
-def _series(files: Iterable[HotFile], corrupt: Iterable[CorruptFile]) -> Iterable[FoundSeries]:
+def _series(files: Iterable[HotCopy], corrupt: Iterable[CorruptFile]) -> Iterable[FoundSeries]:
     by_series = defaultdict(list)
     for file in files:
         by_series[file.series].append(file)

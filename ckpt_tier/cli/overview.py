@@ -18,6 +18,8 @@ _ADVICE = {
     "rejected": "rejected: save the step again, or delete the file; it is never uploaded as it is",
     "stalled": "stalled: tried again by itself; mend the cause to have it sooner",
     "unreadable": "unreadable: look at its permissions and at the disk; tried again by itself",
+    "incomplete": "incomplete: sync the folders of the other ranks, or save the step again; "
+    "`ckpt-tier sync --dismiss STEP` gives it up",
     "lost": "lost: nothing can bring it back; `ckpt-tier sync --dismiss STEP` stops this report",
 }
 

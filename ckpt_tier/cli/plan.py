@@ -14,7 +14,7 @@ from ckpt_tier.operations import Operations
 
 _GROUPS = (
     ("A person is needed", (Kind.REPORT, Kind.LOSE)),
-    ("Upload", (Kind.VALIDATE, Kind.UPLOAD, Kind.WAIT, Kind.ADOPT)),
+    ("Upload", (Kind.VALIDATE, Kind.UPLOAD, Kind.ASSEMBLE, Kind.WAIT, Kind.ADOPT)),
     ("Free on the hot tier", (Kind.EVICT, Kind.LET_GO, Kind.SET_ASIDE)),
     ("Keep on the hot tier", (Kind.KEEP,)),
     ("Tidy up", (Kind.ATTACH, Kind.RELEASE, Kind.FORGET)),

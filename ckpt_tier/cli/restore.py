@@ -13,6 +13,7 @@ from ckpt_tier.errors import UsageError
 @click.option("--latest", is_flag=True, help="The newest good one, by time of saving.")
 @click.option("--generation", metavar="ID", help="Of a step that was saved twice: which save.")
 @click.option("--series", metavar="S", help="Only this series; else every series that has the step.")
+@click.option("--rank", metavar="R", type=click.IntRange(0), help="Only this rank's share.")
 @click.option("--to", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), help="Another folder.")
 @click.option("--force", is_flag=True, help="Move an existing different file aside instead of stopping.")
 @global_options
@@ -23,6 +24,7 @@ def command(
     latest: bool,
     generation: str | None,
     series: str | None,
+    rank: int | None,
     to: Path | None,
     force: bool,
 ) -> int:
@@ -41,6 +43,7 @@ def command(
         step=None if step is None else parse_step(step),
         series=series,
         generation=generation,
+        rank=rank,
         to=to,
         force=force,
     )

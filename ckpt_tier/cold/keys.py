@@ -4,7 +4,10 @@
 <run>/<series>/manifests/000000740000.<generation>.json
 <run>/<series>/data/000000740000/<member id>/<path>
 <run>/<series>/data/000000740000/<member id>/SHA256SUMS.<member id>
+<run>/<series>/receipts/000000740000/<save id>/rank-3-of-6.json
 <run>/<series>/pins/000000740000.json
+
+Where a share has no save id, its time of saving stands in its place: _at-<microseconds since the epoch>.
 """
 
 import re
@@ -13,6 +16,7 @@ from ckpt_tier.core.nouns import ID_HEX_DIGITS, STEP_DIGITS
 
 RUN_DOCUMENT = "run.json"
 _MANIFEST = re.compile(rf"(\d{{{STEP_DIGITS}}})\.([0-9a-f]{{{ID_HEX_DIGITS}}})\.json")
+_RECEIPT = re.compile(r"(?P<save>[A-Za-z0-9_][A-Za-z0-9._-]{0,95})/rank-(?P<rank>\d{1,6})-of-(?P<world>\d{1,7})\.json")
 _PIN = re.compile(rf"(\d{{{STEP_DIGITS}}})\.json")
 
 
@@ -50,6 +54,21 @@ def member_prefix(run: str, series: str, step: int, member: str) -> str:
 
 def sums_name(member: str) -> str:
     return f"SHA256SUMS.{member}"
+
+
+def receipts_prefix(run: str, series: str, step: int) -> str:
+    return f"{run}/{series}/receipts/{step_name(step)}/"
+
+
+def receipt_key(run: str, series: str, step: int, save_id: str | None, saved: float, rank: int, world_size: int) -> str:
+    """`saved` in seconds since the epoch."""
+    save = save_id or f"_at-{round(saved * 1e6):016d}"
+    return f"{receipts_prefix(run, series, step)}{save}/rank-{rank}-of-{world_size}.json"
+
+
+def is_receipt_name(name: str) -> bool:
+    """Whether the part of a key after `receipts_prefix` is that of a receipt."""
+    return _RECEIPT.fullmatch(name) is not None
 
 
 def pins_prefix(run: str, series: str) -> str:

@@ -168,8 +168,13 @@ def check(manifest: Manifest, key: str) -> Manifest:
         require(member_id(digests) == member.id, f"the id of member {member.id} does not follow from its files")
     ids = [member.id for member in manifest.members]
     require(generation_id(ids) == manifest.generation, "its generation does not follow from its members")
-    paths = [file.path for file in manifest.files]
-    require(len(set(paths)) == len(paths), "two of its files have one path")
+    for member in manifest.members:
+        paths = [file.path for file in member.files]
+        require(len(set(paths)) == len(paths), f"two files of member {member.id} have one path")
+    if len(ids) > 1:
+        require(
+            [member.rank for member in manifest.members] == list(range(len(ids))), "its ranks are not 0 to the last"
+        )
     return manifest
 
 

@@ -72,9 +72,10 @@ KEYS = (
         "`~/.local/state/ckpt-tier`"),
     Key("hot", "path", "a folder", values.path,
         "The folder that training saves into.", '"checkpoints"', default='"checkpoints"'),
-    Key("hot", "layout", 'a pattern such as "model_step_{step}.pt", or "auto"', values.layout,
+    Key("hot", "layout", 'a pattern such as "model_step_{step}.pt", or "auto"', values.text,
         "Where a checkpoint lies below `path`: `{step}` stands for the step, `{series}` for the name of one "
-        "of several models trained side by side. `auto` looks at the folder.",
+        "of several models trained side by side, `{rank}` for the number of a process that saves its share of one "
+        "checkpoint. A pattern that ends in `/` means folders. `auto` looks at the folder.",
         '"model_gpu{series}/model_step_{step}.pt"', default='"auto"'),
     Key("hot", "keep_last", _WHOLE_FROM_1, values.at_least(1),
         "How many of its newest valid checkpoints each series keeps on the hot tier.", "5", int, "3"),
@@ -84,6 +85,15 @@ KEYS = (
     Key("hot", "settle", _DURATION, values.duration,
         "A file found by scanning is taken up once it has been unchanged for this long.",
         '"30s"', default='"10s"'),
+    Key("hot", "ranks", _WHOLE_FROM_1, values.at_least(1),
+        "With `{rank}` in the layout: how many shares make a checkpoint. Shares found by scanning need it.", "6", int,
+        absent="the world size that the hook gives"),
+    Key("hot", "set_window", _DURATION, values.duration,
+        "Shares without a save id belong to one checkpoint if they were saved within this time. It should be shorter "
+        "than a crashed training takes to come to the same step again.", '"30s"', default='"2m"'),
+    Key("hot", "complete_when", 'the name of a file, or a pattern such as "*.done"', values.file_pattern,
+        "A checkpoint that is a folder is taken up once a file of this name is in it.", '"trainer_state.json"',
+        absent="once it has settled"),
     Key("hot", "hold", _DURATION, values.duration,
         "How long a restored copy is safe from eviction.", '"7d"', default='"24h"'),
     _choice("validate", "level", ("fast", "full", "deep"),
@@ -128,7 +138,7 @@ KEYS = (
 
 SECTIONS = tuple(dict.fromkeys(key.section for key in KEYS if key.section))
 
-NOT_YET = frozenset({"ranks", "keep_every", "keep_best", "keep_for", "complete_when", "set_window", "grace", "watch"})
+NOT_YET = frozenset({"keep_every", "keep_best", "keep_for", "grace", "watch"})
 """Keys and sections that are planned: an older version must not take them for typing errors."""
 
 NOT_KEYS = ("CKPT_TIER_CONFIG", "CKPT_TIER_SAVE_ID", "CKPT_TIER_TEST_")

@@ -54,7 +54,10 @@ class FreeSpace(msgspec.Struct, frozen=True):
 
 
 class HotConfig(msgspec.Struct, frozen=True):
-    """`[hot]`: the folder that training saves into. `settle` and `hold` are seconds, `path` is absolute."""
+    """`[hot]`: the folder that training saves into. `settle`, `hold` and `set_window` are seconds, `path` is absolute.
+
+    `ranks`: how many shares make a checkpoint; None: as the hook says.
+    """
 
     path: Path
     layout: str = "auto"
@@ -62,6 +65,9 @@ class HotConfig(msgspec.Struct, frozen=True):
     min_free: FreeSpace = FreeSpace(percent=10.0)
     settle: float = 10.0
     hold: float = 86_400.0
+    ranks: int | None = None
+    set_window: float = 120.0
+    complete_when: str | None = None
 
 
 class ValidateConfig(msgspec.Struct, frozen=True):

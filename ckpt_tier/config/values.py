@@ -57,12 +57,6 @@ def path_text(value: str, place: Place) -> str:
     return str(path(value, place))
 
 
-def layout(value: str, place: Place) -> str:
-    if "{rank}" in value:
-        raise UsageError("{rank} is not in this version: a checkpoint is one file")
-    return text(value, place)
-
-
 def at_least(least: int) -> Callable[[int, Place], int]:
     def read(value: int, place: Place) -> int:
         if value < least:
@@ -79,6 +73,12 @@ def _short(value: str) -> str:
     """`value`, if no number in it can overflow a float."""
     if len(value) > 100:
         raise UsageError("it is too long")
+    return value
+
+
+def file_pattern(value: str, place: Place) -> str:
+    if "/" in text(value, place):
+        raise UsageError("it is a path, and the name of a file is wanted")
     return value
 
 

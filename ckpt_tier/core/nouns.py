@@ -14,6 +14,7 @@ DEFAULT_SERIES = "main"
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 _NAME = re.compile(NAME_PATTERN)
+_SAVE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _ID = re.compile(r"[0-9a-f]{16}")
 ID_HEX_DIGITS = 16
 
@@ -24,6 +25,39 @@ class Stamp(msgspec.Struct, frozen=True):
     inode: int
     size: int
     mtime_ns: int
+
+
+class FileStamp(msgspec.Struct, frozen=True):
+    """One file, `path` relative to the hot folder with POSIX separators, as one look saw it."""
+
+    path: str
+    stamp: Stamp
+
+
+def stamp_of(files: Iterable[FileStamp]) -> Stamp:
+    """What tells one content of a checkpoint from another: of one file its own stamp; of several the sum of the sizes,
+    the latest mtime, and in place of an inode 63 bits of a hash over all their paths and stamps."""
+    every = sorted((file.path, msgspec.structs.astuple(file.stamp)) for file in files)
+    if len(every) == 1:
+        return Stamp(*every[0][1])
+    digest = hashlib.sha256(repr(every).encode()).digest()
+    return Stamp(
+        inode=int.from_bytes(digest[:8], "big") >> 1,
+        size=sum(size for _, (_, size, _) in every),
+        mtime_ns=max(mtime for _, (_, _, mtime) in every),
+    )
+
+
+class Pass(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which pass of the training a save belongs to, as far as one process can tell by itself.
+
+    Attributes:
+        number: how often the step has not grown in this process; 0 at first.
+        started_at: when the process began, seconds since the epoch.
+    """
+
+    number: int
+    started_at: float
 
 
 class FileDigest(msgspec.Struct, frozen=True):
@@ -55,6 +89,15 @@ def check_name(kind: str, name: str) -> str:
             f"choose another {kind} name",
         )
     return name
+
+
+def check_save_id(text: str) -> str:
+    """`text`, if it is fit for a save id; raises UsageError otherwise."""
+    if not _SAVE_ID.fullmatch(text):
+        raise UsageError(
+            f"{text!r} is not a save id", "it starts with a letter or digit and holds at most 96 of A-Z a-z 0-9 . _ -"
+        )
+    return text
 
 
 def check_step(step: int) -> int:

@@ -3,9 +3,11 @@
 The order, and what a crash leaves between every two lines of it:
 
 1. the manifest is read and must cover exactly the validated bytes; every object it names must be there   → nothing
-2. the file is renamed, beside itself, to a hidden name that tells its own  → gets it back at the next start
-3. inode, size and mtime must still be the validated ones, and nobody may write to it; else it is put back → as 2
-4. the hidden file is unlinked                                              → nothing
+2. the file, or folder, is renamed, beside itself, to a hidden name that tells its own  → gets it back at the next start
+3. inode, size and mtime of every file must still be the validated ones, nothing else may lie in the folder, and nobody
+   may write to any of it; else it is put back                              → as 2
+4. a folder gets another hidden name, which says that all of this is proven → what is left of it is removed
+5. the hidden file is unlinked; a folder's files one by one, then it        → as 4
 
 After step 2 nobody can open the file by its name any more, so the look in step 3 can't be overtaken. The hidden name
 needs no note beside it: on a disk without a free byte, evicting is what has to work.
@@ -14,29 +16,30 @@ needs no note beside it: on a disk without a free byte, evicting is what has to 
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
-from ckpt_tier.cold.manifests import Entry
 from ckpt_tier.core.events import Evicted, Lost, NotEvicted, Warned
 from ckpt_tier.core.nouns import Stamp
 from ckpt_tier.core.states import State
-from ckpt_tier.errors import IntegrityError, MissingKeyError, UnavailableError
+from ckpt_tier.errors import IntegrityError, UnavailableError
 from ckpt_tier.flow.parts import Parts
-from ckpt_tier.flow.proof import covers, prove_present
+from ckpt_tier.flow.proof import covers, prove_committed, prove_present
 from ckpt_tier.flow.retry import persistently
 from ckpt_tier.hot.holds import held
 from ckpt_tier.hot.layout import Layout
+from ckpt_tier.hot.scan import stamp_in
 from ckpt_tier.inbox import HIDDEN
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.system.clock import random_id
 from ckpt_tier.system.digests import sha256_of
-from ckpt_tier.system.durable import rename_no_replace
+from ckpt_tier.system.durable import fsync_folder, rename_no_replace
 from ckpt_tier.system.locks import is_open, is_open_for_writing
 
-_LEAVING = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.evicting")
+_LEAVING = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{16}\.evict(?:ing|ed)")
 
 
 def evict(parts: Parts, save: Save, reason: str) -> bool:
@@ -47,7 +50,7 @@ def evict(parts: Parts, save: Save, reason: str) -> bool:
     _prove(parts, save)
     hot = parts.hot / save.path
     try:
-        if is_open(hot):
+        if any(is_open(parts.hot / file.path) for file in save.files):
             return _called_off(parts, save, "a process has it open")
     except FileNotFoundError:
         return False
@@ -56,39 +59,69 @@ def evict(parts: Parts, save: Save, reason: str) -> bool:
         rename_no_replace(hot, hidden)
     except OSError as error:
         return _called_off(parts, save, f"it can't be renamed: {error.strerror}")
-    # First the writers: none can come any more, and what the last one wrote shows in the stamp.
-    if is_open_for_writing(hidden) or _stamp(hidden) != save.stamp or _is_held(parts, save):
+    if not _is_as_validated(save, hidden) or _is_held(parts, save):
         if not _put_back(hidden, hot):
             _say_stranded(parts, hidden, "it changed since it was validated, and its name is taken again")
             return False
         return _called_off(parts, save, "it changed since it was validated, or a restore wants it to stay")
-    hidden.unlink()
+    _remove(hidden)
     parts.emit(Evicted(series=save.series, step=save.step, path=save.path, size_bytes=save.size, reason=reason))
     return True
 
 
-def release(parts: Parts, save: Save, link: str) -> None:
-    """Unlinks the hook's link of a committed or rejected save; if it is the last name, only with proof."""
-    place = parts.inbox.unsent / link
-    try:
-        last = place.stat(follow_symlinks=False).st_nlink == 1
-    except FileNotFoundError:
+def _is_as_validated(save: Save, hidden: Path) -> bool:
+    """Whether what lies under the hidden name is exactly what was validated, and nobody writes to it."""
+    moved = {hidden / Path(file.path).relative_to(save.path): file.stamp for file in save.files}
+    if hidden.is_symlink() or (hidden.is_dir() and set(_files_below(hidden)) != set(moved)):
+        return False
+    # First the writers: none can come any more, and what the last one wrote shows in the stamp.
+    return not any(is_open_for_writing(path) or _stamp(path) != stamp for path, stamp in moved.items())
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Everything below a folder that is no folder itself."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names)
+
+
+def _remove(hidden: Path) -> None:
+    """Deletes what is proven to be in the cold tier. A crash leaves a folder whose name says so."""
+    if not hidden.is_dir():
+        hidden.unlink()
         return
+    proven = hidden.with_name(hidden.name.removesuffix(".evicting") + ".evicted")
+    rename_no_replace(hidden, proven)
+    fsync_folder(proven.parent)  # a power loss must not bring half a folder back under the name that is put back
+    shutil.rmtree(proven)
+
+
+def release(parts: Parts, save: Save, links: Iterable[str]) -> None:
+    """Unlinks the hook's links of a committed or rejected save; those that are a last name, only with proof."""
+    last = {link for link in links if _is_last_name(parts.inbox.unsent / link)}
+    if last and save.state is not State.COMMITTED:
+        links = set(links) - last
+        last = set()
     if last:
-        if save.state is not State.COMMITTED:
-            return
         _prove(parts, save)
-    parts.inbox.release(link)
+    for link in links:
+        parts.inbox.release(link)
     if last:
         parts.emit(
             Evicted(
                 series=save.series,
                 step=save.step,
                 path=save.path,
-                size_bytes=save.size,
+                size_bytes=sum(file.stamp.size for file in save.files if file.link in last),
                 reason="committed; the trainer had deleted its own copy",
             )
         )
+
+
+def _is_last_name(place: Path) -> bool:
+    try:
+        return place.stat(follow_symlinks=False).st_nlink == 1
+    except FileNotFoundError:
+        return False
 
 
 def let_go(parts: Parts, save: Save, reason: str) -> None:
@@ -96,8 +129,8 @@ def let_go(parts: Parts, save: Save, reason: str) -> None:
     rejected one: that is gone, then."""
     if save.state is not State.REJECTED:
         lose(parts, save, reason)
-    if save.link:
-        parts.inbox.release(save.link)
+    for link in save.links:
+        parts.inbox.release(link)
 
 
 def lose(parts: Parts, save: Save, reason: str) -> None:
@@ -111,13 +144,16 @@ def lose(parts: Parts, save: Save, reason: str) -> None:
 
 
 def recover_evictions(parts: Parts, layout: Layout) -> None:
-    """Undoes what a crash interrupted: every file on its way out gets its name back.
+    """Undoes what a crash interrupted: every file on its way out gets its name back; a folder of which everything was
+    proven goes.
 
     Where the trainer has saved under that name again meanwhile, the eviction is finished instead, after its bytes
     were read and found in a committed manifest; without one the file stays hidden, and a person is told.
     """
-    for hidden, original in _leaving(parts.hot):
-        if not _put_back(hidden, original):
+    for hidden, original in list(_leaving(parts.hot)):
+        if hidden.name.endswith(".evicted"):
+            shutil.rmtree(hidden)
+        elif not _put_back(hidden, original):
             try:
                 _finish(parts, layout, hidden, original)
             except IntegrityError as error:
@@ -127,33 +163,43 @@ def recover_evictions(parts: Parts, layout: Layout) -> None:
 
 
 def _leaving(hot: Path) -> Iterator[tuple[Path, Path]]:
-    """Each file on its way out, and the name it had."""
+    """Each file or folder on its way out, and the name it had."""
     for folder, folders, names in os.walk(hot):
-        folders[:] = [name for name in folders if name != HIDDEN]
-        for name in names:
+        for name in [*folders, *names]:
             match = _LEAVING.fullmatch(name)
             if match is not None:
                 yield Path(folder, name), Path(folder, match["name"])
+        folders[:] = [name for name in folders if name != HIDDEN and not _LEAVING.fullmatch(name)]
 
 
 def _finish(parts: Parts, layout: Layout, hidden: Path, original: Path) -> None:
-    """Unlinks a hidden file whose bytes are committed; raises IntegrityError if that can't be shown."""
+    """Deletes what is hidden, if its bytes are committed; raises IntegrityError if that can't be shown."""
     path = original.relative_to(parts.hot).as_posix()
     found = layout.match(path)
     if found is None:
         raise IntegrityError(f"the layout does not say which step {path} is")
-    series, step = found
-    before = _stamp(hidden)
-    sha256 = sha256_of(hidden, lambda: parts.clock.sleep(0))
+    places = list(_files_below(hidden)) if hidden.is_dir() else [hidden]
+    before = {place: _stamp(place) for place in places}
+    content = [
+        (
+            f"{path}/{place.relative_to(hidden).as_posix()}" if place != hidden else path,
+            place.stat().st_size,
+            sha256_of(place, lambda: parts.clock.sleep(0)),
+        )
+        for place in places
+    ]
     manifests = parts.cold.manifests
-    for entry in manifests.entries(series, step):
-        if entry.step == step and covers(manifest := manifests.read_fresh(entry), path, hidden.stat().st_size, sha256):
+    for entry in manifests.entries(found.series, found.step):
+        if entry.step != found.step:
+            break
+        manifest = manifests.read_fresh(entry)
+        if all(covers(manifest, *file) for file in content):
             prove_present(parts.cold.store, manifest.files)
-            if is_open(hidden) or _stamp(hidden) != before:
+            if any(is_open(place) or _stamp(place) != before[place] for place in places):
                 raise IntegrityError(f"{hidden.name} is in use")
-            hidden.unlink()
+            _remove(hidden)
             return
-    raise IntegrityError(f"no committed generation of step {step} has its bytes")
+    raise IntegrityError(f"no committed generation of step {found.step} has its bytes")
 
 
 def _say_stranded(parts: Parts, hidden: Path, why: str) -> None:
@@ -179,16 +225,9 @@ def _put_back(hidden: Path, original: Path) -> bool:
 
 
 def _prove(parts: Parts, save: Save) -> None:
-    if save.generation is None or save.digest is None or save.state is not State.COMMITTED:
-        raise IntegrityError(f"{save.path} is not committed", "it has no generation in the cold tier")
-    entry = Entry(save.series, save.step, save.generation, 0.0)
-    try:
-        manifest = persistently(lambda: parts.cold.manifests.read_fresh(entry), parts.clock)
-    except MissingKeyError as error:
-        raise IntegrityError(f"the manifest of {save.path} is gone from the cold tier") from error
-    if not covers(manifest, save.path, save.digest.size, save.digest.sha256):
-        raise IntegrityError(f"the manifest of {save.path} covers other bytes")
-    persistently(lambda: prove_present(parts.cold.store, manifest.files), parts.clock)
+    if save.state is not State.COMMITTED:
+        raise IntegrityError(f"{save.path} is not committed")
+    persistently(lambda: prove_committed(parts.cold.manifests, save), parts.clock)
 
 
 def _called_off(parts: Parts, save: Save, reason: str) -> bool:
@@ -198,6 +237,5 @@ def _called_off(parts: Parts, save: Save, reason: str) -> bool:
 
 def _stamp(path: Path) -> Stamp | None:
     with contextlib.suppress(FileNotFoundError):
-        status = path.stat(follow_symlinks=False)
-        return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
+        return stamp_in(path.stat(follow_symlinks=False))
     return None

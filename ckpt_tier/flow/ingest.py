@@ -1,4 +1,4 @@
-"""Taking up a save: reading the file once, for validation and checksums alike."""
+"""Taking up a save: reading each of its files once, for validation and checksums alike."""
 
 import sys
 from pathlib import Path
@@ -6,14 +6,17 @@ from pathlib import Path
 import msgspec
 
 from ckpt_tier.core.events import Changed, Note, Rejected, Validated, Warned
+from ckpt_tier.core.findings import Findings, together
 from ckpt_tier.core.nouns import FileDigest, generation_id, member_id
 from ckpt_tier.core.states import State
 from ckpt_tier.errors import IntegrityError, SourceChangedError
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.formats.check import Level
 from ckpt_tier.formats.check import Rejected as RejectedError
+from ckpt_tier.formats.validate import Validated as ValidatedFile
 from ckpt_tier.formats.validate import validate
-from ckpt_tier.journal.saves import Save
+from ckpt_tier.hot.scan import stamp_in
+from ckpt_tier.journal.saves import Save, SavedFile
 from ckpt_tier.system.clock import random_id
 from ckpt_tier.system.durable import rename_no_replace
 from ckpt_tier.system.locks import is_open_for_writing
@@ -22,68 +25,62 @@ UNREADABLE_WAIT = 60.0
 """Seconds until a file that could not be read is looked at again."""
 
 
-def locate(parts: Parts, save: Save) -> Path:
-    """Where the save's bytes are now: under their own name, else the hook's link.
+def locate(parts: Parts, file: SavedFile) -> Path:
+    """Where the file's bytes are now: under its own name, else the hook's link.
 
     Raises SourceChangedError when neither name has this content any more.
     """
-    places = [parts.hot / save.path] + ([parts.inbox.unsent / save.link] if save.link else [])
+    places = [parts.hot / file.path] + ([parts.inbox.unsent / file.link] if file.link else [])
     for place in places:
         try:
             status = place.stat(follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        if (status.st_ino, status.st_size, status.st_mtime_ns) == msgspec.structs.astuple(save.stamp):
+        if stamp_in(status) == file.stamp:
             return place
-    raise SourceChangedError(f"{save.path} is gone or was replaced")
+    raise SourceChangedError(f"{file.path} is gone or was replaced")
 
 
 def take_up(parts: Parts, save: Save) -> Save | None:
     """Validates a save and notes the outcome in the journal: VALIDATED or REJECTED.
 
-    None if the file is open for writing, or changed while it was read: then nothing is noted, and it is looked at
+    None if a file is open for writing, or changed while it was read: then nothing is noted, and it is looked at
     again. Raises CancelledError when asked to stop.
     """
     begun = parts.clock.monotonic()
-    settings = parts.config.validate
-    try:
-        source = locate(parts, save)
-        if is_open_for_writing(source):
+    files: list[SavedFile] = []
+    findings: list[tuple[str, Findings]] = []
+    for file in save.files:
+        try:
+            found = _validated(parts, file)
+        except FileNotFoundError:
             return None
-        found = validate(
-            source,
-            level=Level(settings.level),
-            name=Path(save.path).name,
-            non_finite=settings.non_finite,
-            custom=settings.custom,
-            custom_folder=parts.config.file.parent if parts.config.file else None,
-            stop=lambda: parts.clock.sleep(0),
+        except SourceChangedError as error:
+            parts.emit(Changed(series=save.series, step=save.step, path=save.path, reason=str(error)))
+            return None
+        except (IntegrityError, OSError) as error:
+            return _postpone(parts, save, f"can't be read: {error}")
+        except RejectedError as rejection:
+            return _reject(parts, save, _about(save, file, str(rejection)))
+        if found is None or found.stamp != file.stamp:
+            return None
+        digest = FileDigest(
+            path=file.path,
+            size=found.size,
+            mode=found.mode,
+            mtime_ns=found.mtime_ns,
+            sha256=found.sha256,
+            crc64nvme=found.crc64nvme,
         )
-    except FileNotFoundError:
-        return None
-    except SourceChangedError as error:
-        parts.emit(Changed(series=save.series, step=save.step, path=save.path, reason=str(error)))
-        return None
-    except (IntegrityError, OSError) as error:
-        return _postpone(parts, save, f"can't be read: {error}")
-    except RejectedError as rejection:
-        return _reject(parts, save, str(rejection))
-    if found.stamp != save.stamp:
-        return None
-    digest = FileDigest(
-        path=save.path,
-        size=found.size,
-        mode=found.mode,
-        mtime_ns=found.mtime_ns,
-        sha256=found.sha256,
-        crc64nvme=found.crc64nvme,
-    )
+        files.append(msgspec.structs.replace(file, digest=digest, pieces=found.pieces))
+        findings.append((file.path, found.findings))
+    member = member_id(file.digest for file in files if file.digest)
     parts.emit(
         Validated(
             series=save.series,
             step=save.step,
             path=save.path,
-            size_bytes=found.size,
+            size_bytes=save.size,
             elapsed_seconds=parts.clock.monotonic() - begun,
         )
     )
@@ -93,12 +90,33 @@ def take_up(parts: Parts, save: Save) -> Save | None:
             state=State.VALIDATED,
             reason="",
             changed_at=parts.clock.now(),
-            digest=digest,
-            pieces=found.pieces,
-            findings=found.findings,
-            generation=generation_id([member_id([digest])]),
+            files=tuple(files),
+            findings=together(findings),
+            member=member,
+            generation=None if save.is_share else generation_id([member]),
         )
     )
+
+
+def _validated(parts: Parts, file: SavedFile) -> ValidatedFile | None:
+    """What validation finds in a file; None if it is open for writing. Raises what `validate` raises."""
+    settings = parts.config.validate
+    source = locate(parts, file)
+    if is_open_for_writing(source):
+        return None
+    return validate(
+        source,
+        level=Level(settings.level),
+        name=Path(file.path).name,
+        non_finite=settings.non_finite,
+        custom=settings.custom,
+        custom_folder=parts.config.file.parent if parts.config.file else None,
+        stop=lambda: parts.clock.sleep(0),
+    )
+
+
+def _about(save: Save, file: SavedFile, reason: str) -> str:
+    return reason if file.path == save.path else f"{file.path.removeprefix(save.path + '/')}: {reason}"
 
 
 def _postpone(parts: Parts, save: Save, reason: str) -> Save:
@@ -132,7 +150,9 @@ def set_aside(parts: Parts, save: Save) -> None:
         target = target.with_name(f"{target.name}.{random_id()}")
         rename_no_replace(parts.hot / save.path, target)
     # It stays reported, under its new name, until a person has removed it.
-    parts.journal.put(msgspec.structs.replace(save, path=target.relative_to(parts.hot).as_posix()))
+    moved = target.relative_to(parts.hot).as_posix()
+    files = tuple(msgspec.structs.replace(file, path=moved + file.path.removeprefix(save.path)) for file in save.files)
+    parts.journal.put(msgspec.structs.replace(save, path=moved, files=files))
     parts.emit(Note(text=f"{save.path} was rejected and moved to {target.relative_to(parts.hot)}"))
 
 

@@ -13,41 +13,43 @@ from ckpt_tier.errors import SourceChangedError
 from ckpt_tier.formats.check import Level
 from ckpt_tier.formats.check import Rejected as RejectedError
 from ckpt_tier.formats.validate import validate
-from ckpt_tier.hot.scan import HotFile
+from ckpt_tier.hot.scan import HotCopy
 
 FILES_AT_ONCE = 4
 
 
 class Inspected(msgspec.Struct, frozen=True):
-    """One file's verdict: `problem` is empty if it is good.
+    """One checkpoint's verdict: `problem` is empty if it is good.
 
     `in_progress`: it changed while it was read, or is gone by now; then nothing is wrong with it yet.
     """
 
-    file: HotFile
+    copy: HotCopy
     problem: str = ""
     in_progress: bool = False
 
 
-def inspect_hot(root: Path, files: list[HotFile], level: Level, stop: Callable[[], None]) -> Iterator[Inspected]:
-    """A verdict for each of `files` below `root`, in their order, as each is reached.
+def inspect_hot(root: Path, copies: list[HotCopy], level: Level, stop: Callable[[], None]) -> Iterator[Inspected]:
+    """A verdict for each of `copies` below `root`, in their order, as each is reached.
 
     `stop` is called between blocks and may raise CancelledError. Raises OSError for what can't be read at all.
     """
 
-    def verdict(file: HotFile) -> Inspected:
-        try:
-            validate(root / file.path, level=level, non_finite="record", custom=None, custom_folder=None, stop=stop)
-        except RejectedError as rejection:
-            return Inspected(file, str(rejection))
-        except (SourceChangedError, FileNotFoundError) as error:
-            return Inspected(file, str(error), in_progress=True)
-        except PermissionError as error:
-            return Inspected(file, f"it can't be read: {error.strerror}")
-        return Inspected(file)
+    def verdict(copy: HotCopy) -> Inspected:
+        for file in copy.files:
+            where = "" if file.path == copy.path else f"{file.path.removeprefix(copy.path + '/')}: "
+            try:
+                validate(root / file.path, level=level, non_finite="record", custom=None, custom_folder=None, stop=stop)
+            except RejectedError as rejection:
+                return Inspected(copy, f"{where}{rejection}")
+            except (SourceChangedError, FileNotFoundError) as error:
+                return Inspected(copy, f"{where}{error}", in_progress=True)
+            except PermissionError as error:
+                return Inspected(copy, f"{where}it can't be read: {error.strerror}")
+        return Inspected(copy)
 
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
         try:
-            yield from pool.map(verdict, files)
+            yield from pool.map(verdict, copies)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

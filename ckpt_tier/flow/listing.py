@@ -10,7 +10,7 @@ from ckpt_tier.core.events import Emit, PassedOver
 from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import NotFoundError
-from ckpt_tier.hot.scan import HotFile
+from ckpt_tier.hot.scan import HotCopy
 from ckpt_tier.journal.saves import Save
 
 
@@ -22,6 +22,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
         committed_at: RFC 3339, by the store's clock; None if it isn't in the cold tier.
         state: a journal state, "committed", or "hot" for a file nobody has taken up yet.
         hot: a hot copy exists.
+        rank: of a share that is not part of a committed checkpoint yet.
     """
 
     series: str
@@ -33,12 +34,13 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     committed_at: str | None
     size_bytes: int | None
     metrics: dict[str, float] = {}
+    rank: int | None = None
 
 
 def merge(
     entries: Iterable[Entry],
     manifests: Mapping[Entry, Manifest],
-    hot: Iterable[HotFile],
+    hot: Iterable[HotCopy],
     saves: Iterable[Save],
 ) -> list[Listed]:
     """Both tiers in one list, by series and step."""
@@ -57,26 +59,27 @@ def merge(
             metrics=manifest.metrics if manifest else {},
         )
     known = {(save.path, save.stamp): save for save in saves}
-    for file in hot:
-        row = _of_hot_file(file, known.get((file.path, file.stamp)))
-        there = rows.get((row.series, row.step, row.generation or file.path))
-        rows[row.series, row.step, row.generation or file.path] = (
+    for copy in hot:
+        row = _of_hot_copy(copy, known.get((copy.path, copy.stamp)))
+        there = rows.get((row.series, row.step, row.generation or copy.path))
+        rows[row.series, row.step, row.generation or copy.path] = (
             msgspec.structs.replace(there, hot=True) if there else row
         )
     return [rows[key] for key in sorted(rows)]
 
 
-def _of_hot_file(file: HotFile, save: Save | None) -> Listed:
+def _of_hot_copy(copy: HotCopy, save: Save | None) -> Listed:
     return Listed(
-        series=file.series,
-        step=file.step,
+        series=copy.series,
+        step=copy.step,
         generation=save.generation if save else None,
         state=save.state if save else "hot",
         hot=True,
-        saved_at=format_time(save.saved_at if save else file.mtime_ns / 1e9),
+        saved_at=format_time(save.saved_at if save else copy.mtime_ns / 1e9),
         committed_at=None,
-        size_bytes=file.stamp.size,
+        size_bytes=copy.stamp.size,
         metrics=save.metrics if save else {},
+        rank=copy.rank,
     )
 
 

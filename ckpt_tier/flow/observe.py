@@ -11,8 +11,8 @@ from ckpt_tier.core.nouns import DEFAULT_SERIES, Stamp
 from ckpt_tier.core.units import format_time
 from ckpt_tier.flow.view import Link, Rules, View
 from ckpt_tier.hot.holds import held
-from ckpt_tier.hot.layout import Layout
-from ckpt_tier.hot.scan import HotFile, Scan, look_at, scan, tracked
+from ckpt_tier.hot.layout import Layout, Place
+from ckpt_tier.hot.scan import HotCopy, Scan, look_at, scan, tracked
 from ckpt_tier.hot.space import space
 from ckpt_tier.inbox import Inbox, Ticket
 from ckpt_tier.journal.saves import Save
@@ -37,11 +37,12 @@ def observe(
     tickets = waiting(inbox, layout)
     rows = tuple(saves)
     found = scan(hot, layout)
-    files = {file.path: file for file in found.files}
-    named = [(t.path, t.series, t.step) for t in tickets] + [(s.path, s.series, s.step) for s in rows]
-    for path, series, step in named:
-        if path not in files and (file := look_at(hot, path, series, step)) is not None:
-            files[path] = file
+    copies = {copy.path: copy for copy in found.copies}
+    named = {ticket.path: Place(ticket.series, ticket.step, ticket.rank) for ticket in tickets}
+    named |= {save.path: Place(save.series, save.step, save.rank) for save in rows}
+    for path, place in named.items():
+        if path not in copies and (copy := look_at(hot, path, place)) is not None:
+            copies[path] = copy
     protected = {key: f"restored, and held until {format_time(until)[:16]}Z" for key, until in held(hot, now).items()}
     protected |= dict.fromkeys(pins, "pinned")
     view = View(
@@ -52,9 +53,11 @@ def observe(
             min_free=config.hot.min_free.bytes_of(disk.total),
             newest_first=config.upload.order == "newest",
             set_aside=config.validate.on_rejected == "aside",
+            complete_when=config.hot.complete_when,
+            ranks=config.hot.ranks,
         ),
         free=disk.free,
-        hot=files,
+        hot=copies,
         tickets=tickets,
         links=_links(inbox),
         saves=rows,
@@ -72,10 +75,10 @@ def waiting(inbox: Inbox, layout: Layout) -> tuple[Ticket, ...]:
     return tuple(ticket if ticket.series else _with_series(ticket, layout) for ticket in inbox.tickets())
 
 
-def oldest_steps(files: Iterable[HotFile], saves: Iterable[Save], tickets: Iterable[Ticket]) -> dict[str, int]:
+def oldest_steps(copies: Iterable[HotCopy], saves: Iterable[Save], tickets: Iterable[Ticket]) -> dict[str, int]:
     """For each series on the hot tier, in the journal or in the inbox: the oldest step there is."""
     oldest: dict[str, int] = {}
-    found = [(file.series, file.step) for file in files]
+    found = [(copy.series, copy.step) for copy in copies]
     found += [(save.series, save.step) for save in saves]
     found += [(ticket.series, ticket.step) for ticket in tickets]
     for series, step in found:
@@ -106,7 +109,7 @@ def list_pins(manifests: Manifests, series: Iterable[str]) -> set[tuple[str, int
 
 def _with_series(ticket: Ticket, layout: Layout) -> Ticket:
     matched = layout.match(ticket.path)
-    return msgspec.structs.replace(ticket, series=matched[0] if matched else DEFAULT_SERIES)
+    return msgspec.structs.replace(ticket, series=matched.series if matched else DEFAULT_SERIES)
 
 
 def _links(inbox: Inbox) -> dict[str, Link]:

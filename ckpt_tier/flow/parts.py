@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ckpt_tier.cold.manifests import Manifests
+from ckpt_tier.cold.receipts import Receipts
 from ckpt_tier.cold.runs import RunDocument
 from ckpt_tier.config import Config
 from ckpt_tier.core.events import Emit
@@ -20,6 +21,7 @@ class Cold:
     store: Store
     run: RunDocument
     manifests: Manifests
+    receipts: Receipts
 
 
 @dataclass(frozen=True)

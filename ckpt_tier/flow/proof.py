@@ -7,7 +7,7 @@ bytes themselves: a store with a rotten disk still answers HEAD with the old che
 import contextlib
 from collections.abc import Iterable
 
-from ckpt_tier.cold.manifest import Manifest, ManifestFile
+from ckpt_tier.cold.manifest import Manifest, ManifestFile, Member
 from ckpt_tier.cold.manifests import Entry, Manifests
 from ckpt_tier.core.pieces import MIB
 from ckpt_tier.core.units import format_time
@@ -37,6 +37,46 @@ def covers(manifest: Manifest, path: str, size: int, sha256: str) -> bool:
     return any((f.path, f.size, f.sha256) == (path, size, sha256) for f in manifest.files)
 
 
+def prove_committed(manifests: Manifests, save: Save) -> None:
+    """Returns if the manifest of the save's generation covers exactly the bytes of all its files, and every object that
+    it names is there; the manifest is read anew. Raises IntegrityError, UnavailableError."""
+    if save.generation is None or save.digests is None:
+        raise IntegrityError(f"{save.path} is not committed", "it has no generation in the cold tier")
+    entry = Entry(save.series, save.step, save.generation, 0.0)
+    try:
+        manifest = manifests.read_fresh(entry)
+    except MissingKeyError as error:
+        raise IntegrityError(f"the manifest of {save.path} is gone from the cold tier") from error
+    if not all(covers(manifest, digest.path, digest.size, digest.sha256) for digest in save.digests):
+        raise IntegrityError(f"the manifest of {save.path} covers other bytes")
+    prove_present(manifests.store, manifest.files)
+
+
+def generation_with(manifests: Manifests, save: Save, window: float) -> str | None:
+    """The committed generation that this share is part of; None if there is none.
+
+    The same bytes in a generation of another save don't count: their set has yet to be made whole. What the hook
+    brought is of the same save by its id and time; what scanning found again, by the times of its files.
+    """
+    for entry in manifests.entries(save.series, save.step):
+        if entry.step != save.step:
+            break
+        with contextlib.suppress(IntegrityError, MissingKeyError):
+            manifest = manifests.read(entry)
+            for member in manifest.members:
+                if member.id == save.member and _is_of(manifest, member, save, window):
+                    return entry.generation
+    return None
+
+
+def _is_of(manifest: Manifest, member: Member, save: Save, window: float) -> bool:
+    times = {(file.path, file.mtime_ns) for file in member.files}
+    if save.ticket is None and times == {(digest.path, digest.mtime_ns) for digest in save.digests or ()}:
+        return True
+    later = manifest.saved - save.saved_at
+    return manifest.save_id == save.save_id and later > -1e-3 and (save.save_id is not None or later <= window)
+
+
 def says_committed(manifests: Manifests, committed: Iterable[tuple[str, int, str]], save: Save) -> bool:
     """Whether one of the committed generations says that it is this save, by path, size and time of saving. Enough to
     spare a false alarm about a file that is gone; no proof of its bytes."""
@@ -45,7 +85,8 @@ def says_committed(manifests: Manifests, committed: Iterable[tuple[str, int, str
             with contextlib.suppress(IntegrityError, MissingKeyError):
                 manifest = manifests.read_fresh(Entry(series, step, generation, 0.0))
                 files = {(file.path, file.size) for file in manifest.files}
-                if manifest.saved_at == format_time(save.saved_at) and (save.path, save.size) in files:
+                mine = {(file.path, file.stamp.size) for file in save.files}
+                if manifest.saved_at == format_time(save.saved_at) and mine <= files:
                     return True
     return False
 

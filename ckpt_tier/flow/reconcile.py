@@ -11,6 +11,7 @@ are committed or have another name; LET_GO, the one exception, only takes what t
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from fnmatch import fnmatch
 
 import msgspec
 
@@ -18,8 +19,9 @@ from ckpt_tier.core.retention import newest
 from ckpt_tier.core.states import QUEUED, VALID, State
 from ckpt_tier.core.units import format_duration, format_size
 from ckpt_tier.flow.view import View
+from ckpt_tier.hot.scan import HotCopy
 from ckpt_tier.inbox import HIDDEN, Ticket
-from ckpt_tier.journal.saves import Save
+from ckpt_tier.journal.saves import Save, SavedFile
 
 ORPHAN_AGE = 60.0
 """Seconds after which a link without a ticket is not the hook's work in progress any more."""
@@ -32,6 +34,8 @@ class Kind(StrEnum):
     """Join the hook's ticket to a save that scanning had found first."""
     ADOPT = "adopt"
     """Note that the cold tier holds this generation already."""
+    ASSEMBLE = "assemble"
+    """Commit a checkpoint of several shares, once all of them are there."""
     LOSE = "lose"
     """Report a save that is gone from disk before it was committed."""
     FORGET = "forget"
@@ -63,7 +67,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     after: str = ""
     save: Save | None = None
     ticket: Ticket | None = None
-    link: str | None = None
+    links: tuple[str, ...] = ()
 
 
 _ORDER = {kind: rank for rank, kind in enumerate(Kind)}
@@ -86,14 +90,32 @@ def reconcile(view: View) -> list[Action]:
 
 def has_hot_copy(save: Save, view: View) -> bool:
     """Whether the save's bytes lie under their own name."""
-    file = view.hot.get(save.path)
-    return file is not None and file.stamp == save.stamp
+    copy = view.hot.get(save.path)
+    return copy is not None and copy.stamp == save.stamp
+
+
+def links_of(save: Save, view: View) -> tuple[str, ...]:
+    """The hook's hard links that still have the save's bytes."""
+    return tuple(
+        file.link
+        for file in save.files
+        if file.link and (link := view.links.get(file.link)) is not None and link.stamp == file.stamp
+    )
 
 
 def has_link(save: Save, view: View) -> bool:
-    """Whether the hook's hard link still has the save's bytes."""
-    link = view.links.get(save.link) if save.link else None
-    return link is not None and link.stamp == save.stamp
+    """Whether the hook's hard links alone still have all of the save's bytes."""
+    return len(links_of(save, view)) == len(save.files)
+
+
+def is_on_disk(save: Save, view: View) -> bool:
+    """Whether every byte of the save is there, be it under its own name or by a link of the hook's."""
+    if has_hot_copy(save, view) or has_link(save, view):
+        return True
+    linked = set(links_of(save, view))
+    copy = view.hot.get(save.path)
+    there = {(file.path, file.stamp) for file in copy.files} if copy else set()
+    return all((file.path, file.stamp) in there or file.link in linked for file in save.files)
 
 
 def is_committed(save: Save, view: View) -> bool:
@@ -127,10 +149,13 @@ def _gather(view: View) -> tuple[list[Save], list[Action]]:
                 step=ticket.step,
                 path=ticket.path,
                 stamp=ticket.stamp,
+                files=tuple(SavedFile(path=file.path, stamp=file.stamp, link=file.link) for file in ticket.files),
                 saved_at=ticket.saved_at,
+                rank=ticket.rank,
+                world_size=ticket.world_size,
                 ticket=ticket.id,
-                link=ticket.link,
                 save_id=ticket.save_id,
+                during=ticket.during,
                 metrics=ticket.metrics,
             )
             known[ticket.path, ticket.stamp] = row
@@ -142,27 +167,38 @@ def _gather(view: View) -> tuple[list[Save], list[Action]]:
             continue  # handed over twice: it ends as the first does
         elif row.state in (State.REJECTED, State.LOST) or (row.state is State.COMMITTED and is_committed(row, view)):
             reason = f"{row.state}: the hook's ticket and link are not needed any more"
-            mine = row.link if row.state is State.COMMITTED and has_link(row, view) else None
-            link = mine if row.ticket == ticket.id else ticket.link
-            merged.append(msgspec.structs.replace(_act(Kind.RELEASE, row, reason), ticket=ticket, link=link))
-    saves += [
-        Save(series=file.series, step=file.step, path=file.path, stamp=file.stamp, saved_at=file.mtime_ns / 1e9)
-        for file in view.hot.values()
-        if (file.path, file.stamp) not in known
-    ]
+            mine = links_of(row, view) if row.state is State.COMMITTED else ()
+            links = mine if row.ticket == ticket.id else ticket.links
+            merged.append(msgspec.structs.replace(_act(Kind.RELEASE, row, reason), ticket=ticket, links=links))
+    saves += [_found(copy, view) for copy in view.hot.values() if (copy.path, copy.stamp) not in known]
     return saves, merged
+
+
+def _found(copy: HotCopy, view: View) -> Save:
+    """A row for what only scanning knows of."""
+    return Save(
+        series=copy.series,
+        step=copy.step,
+        path=copy.path,
+        stamp=copy.stamp,
+        files=tuple(SavedFile(path=file.path, stamp=file.stamp) for file in copy.files),
+        saved_at=copy.mtime_ns / 1e9,
+        rank=copy.rank,
+        world_size=None if copy.rank is None else view.rules.ranks,
+    )
 
 
 def _attach(row: Save, ticket: Ticket) -> Action:
     return msgspec.structs.replace(
-        _act(Kind.ATTACH, row, "the hook handed over what scanning had found"), ticket=ticket, link=ticket.link
+        _act(Kind.ATTACH, row, "the hook handed over what scanning had found"), ticket=ticket, links=ticket.links
     )
 
 
 def _orphans(view: View, saves: Iterable[Save]) -> Iterator[Action]:
-    owned = {save.link for save in saves if has_link(save, view)} | {ticket.link for ticket in view.tickets}
+    owned = {link for save in saves for link in links_of(save, view)}
+    owned |= {link for ticket in view.tickets for link in ticket.links}
     # What was written in place, under the file's other name, is nobody's save any more: it goes while it has that name.
-    spoiled = {save.link for save in saves} - owned
+    spoiled = {link for save in saves for link in save.links} - owned
     for name, link in view.links.items():
         if name in owned or (name not in spoiled and view.now - link.linked_at < ORPHAN_AGE):
             continue
@@ -174,12 +210,12 @@ def _orphans(view: View, saves: Iterable[Save]) -> Iterator[Action]:
             step=0,
             path=f".ckpt-tier/unsent/{name}",
             size=link.stamp.size,
-            link=name,
+            links=(name,),
         )
 
 
 def _next_for(save: Save, saves: list[Save], view: View) -> Iterator[Action]:
-    on_disk = has_hot_copy(save, view) or has_link(save, view)
+    on_disk = is_on_disk(save, view)
     match save.state:
         case State.COMMITTED:
             yield from _next_for_committed(save, view, on_disk=on_disk)
@@ -188,7 +224,7 @@ def _next_for(save: Save, saves: list[Save], view: View) -> Iterator[Action]:
         case State.LOST:
             mended = any(
                 other.state is State.COMMITTED
-                and (other.series, other.step) == (save.series, save.step)
+                and (other.series, other.step, other.rank) == (save.series, save.step, save.rank)
                 and (other.saved_at >= save.saved_at or other.generation == save.generation)
                 for other in saves
             )
@@ -211,9 +247,9 @@ def _next_for_committed(save: Save, view: View, *, on_disk: bool) -> Iterator[Ac
         yield _act(Kind.FORGET, save, "committed, and no hot copy is left")
     elif not is_committed(save, view):
         yield _act(Kind.UPLOAD, save, "its manifest is gone from the cold tier")
-    elif has_link(save, view):
+    elif links := links_of(save, view):
         yield msgspec.structs.replace(
-            _act(Kind.RELEASE, save, "committed: the hook's link is not needed any more"), link=save.link
+            _act(Kind.RELEASE, save, "committed: the hook's link is not needed any more"), links=links
         )
 
 
@@ -221,10 +257,8 @@ def _next_for_rejected(save: Save, view: View, *, on_disk: bool) -> Iterator[Act
     if not on_disk:
         yield _act(Kind.FORGET, save, "the rejected file is gone or was replaced")
         return
-    if has_hot_copy(save, view) and has_link(save, view):
-        yield msgspec.structs.replace(
-            _act(Kind.RELEASE, save, "rejected: the file itself is still there"), link=save.link
-        )
+    if has_hot_copy(save, view) and (links := links_of(save, view)):
+        yield msgspec.structs.replace(_act(Kind.RELEASE, save, "rejected: the file itself is still there"), links=links)
     elif has_hot_copy(save, view) and view.rules.set_aside and not save.path.startswith(f"{HIDDEN}/"):
         yield _act(Kind.SET_ASIDE, save, f"rejected: {save.reason}")
         return
@@ -232,6 +266,13 @@ def _next_for_rejected(save: Save, view: View, *, on_disk: bool) -> Iterator[Act
 
 
 def _gone(save: Save, view: View) -> Iterator[Action]:
+    if save.is_share and save.state is State.UPLOADED and save.dismissed:
+        yield _act(Kind.FORGET, save, "given up, and gone from disk")
+        return
+    if save.is_share and save.state is State.UPLOADED:
+        # Its objects and its receipt are in the cold tier: it is not lost, whatever becomes of the others.
+        yield from _deliver(save, view)
+        return
     if save.ticket is None and save.state is State.SAVED:
         if save.id:
             yield _act(Kind.FORGET, save, "gone or changed before it was looked at")
@@ -244,11 +285,11 @@ def _gone(save: Save, view: View) -> Iterator[Action]:
 
 
 def _take_up(save: Save, view: View) -> Iterator[Action]:
-    file = view.hot.get(save.path)
+    copy = view.hot.get(save.path)
     postponed = view.postponed.get(save.path, 0.0) - view.now
     unsettled = 0.0
-    if save.ticket is None and file is not None:
-        age = view.now - max(file.mtime_ns, file.ctime_ns) / 1e9
+    if save.ticket is None and copy is not None:
+        age = view.now - copy.changed_ns / 1e9
         # A time far in the future says nothing: somebody's clock is wrong, and waiting for it might take for ever.
         unsettled = view.rules.settle - age if age >= -view.rules.settle else 0.0
     if save.retry_at > view.now:
@@ -258,12 +299,27 @@ def _take_up(save: Save, view: View) -> Iterator[Action]:
     elif unsettled > 0:
         wait = min(unsettled, view.rules.settle)
         yield _act(Kind.WAIT, save, "changed just now", after=f"{format_duration(wait)} without a change")
+    elif save.ticket is None and not _is_complete(save, view):
+        yield _act(Kind.WAIT, save, "not complete", after=f"a file {view.rules.complete_when} is in it")
+    elif save.is_share and save.world_size is None:
+        yield _act(Kind.REPORT, save, "how many ranks make a checkpoint is not known: set [hot] ranks")
     else:
         yield _act(Kind.VALIDATE, save, "handed over by the hook" if save.ticket else "found in the hot folder")
         yield _act(Kind.UPLOAD, save, "not in the cold tier", after="validation")
 
 
+def _is_complete(save: Save, view: View) -> bool:
+    """Whether a folder has the file that says so; a checkpoint that is one file always is."""
+    wanted = view.rules.complete_when
+    if wanted is None or [file.path for file in save.files] == [save.path]:
+        return True
+    return any(fnmatch(file.path.rpartition("/")[2], wanted) for file in save.files)
+
+
 def _deliver(save: Save, view: View) -> Iterator[Action]:
+    if save.is_share and save.state is State.UPLOADED and save.generation is None:
+        yield _act(Kind.ASSEMBLE, save, save.reason or "uploaded: waits for the other ranks")
+        return
     if is_committed(save, view):
         yield _act(Kind.ADOPT, save, "the cold tier holds this generation")
     elif save.retry_at > view.now:
@@ -283,26 +339,56 @@ def _retention(saves: list[Save], view: View) -> list[Action]:
     return _evict_early(actions, by_series, view)
 
 
+class _Checkpoint(msgspec.Struct, frozen=True):
+    """The hot copies of one step: one, or the shares of several ranks."""
+
+    step: int
+    saved_at: float
+    saves: tuple[Save, ...]
+    is_valid: bool
+    """What retention may count: shares are a checkpoint only together, which their manifest proves."""
+
+
+def _checkpoints(copies: Iterable[Save], view: View) -> list[_Checkpoint]:
+    by_step: dict[int, list[Save]] = defaultdict(list)
+    for save in copies:
+        by_step[save.step].append(save)
+    return [
+        _Checkpoint(
+            step=step,
+            saved_at=max(save.saved_at for save in saves),
+            saves=tuple(saves),
+            is_valid=all(save.state in VALID and (not save.is_share or is_committed(save, view)) for save in saves),
+        )
+        for step, saves in by_step.items()
+    ]
+
+
 def _retain(copies: list[Save], view: View) -> Iterator[Action]:
     count = view.rules.keep_last
-    valid = [save for save in copies if save.state in VALID]
-    kept = newest(valid, count)
-    hoped = newest(copies, count)
-    for save in copies:
-        wanted_by = view.protected.get((save.series, save.step))
-        if save.path in view.tracked:
-            wanted_by = "a link or tracker file of the trainer points to it"
-        if wanted_by:
-            yield _act(Kind.KEEP, save, wanted_by)
-        elif save in kept:
-            yield _act(Kind.KEEP, save, f"one of the newest {count}")
-        elif save.state is State.SAVED:
-            if save not in hoped:
-                yield _act(Kind.EVICT, save, f"not one of the newest {count}", after="validation and commit")
-        elif save.state is State.COMMITTED and is_committed(save, view) and save.id not in view.busy:
-            yield _act(Kind.EVICT, save, f"committed, and not one of the newest {count}")
-        else:
-            yield _act(Kind.EVICT, save, f"not one of the newest {count}", after="commit")
+    checkpoints = _checkpoints(copies, view)
+    kept = newest([each for each in checkpoints if each.is_valid], count)
+    hoped = newest(checkpoints, count)
+    for checkpoint in checkpoints:
+        for save in checkpoint.saves:
+            wanted_by = view.protected.get((save.series, save.step))
+            if save.path in view.tracked or not view.tracked.isdisjoint(file.path for file in save.files):
+                wanted_by = "a link or tracker file of the trainer points to it"
+            if wanted_by:
+                yield _act(Kind.KEEP, save, wanted_by)
+            elif checkpoint in kept:
+                yield _act(Kind.KEEP, save, f"one of the newest {count}")
+            elif save.state is State.SAVED:
+                if checkpoint not in hoped:
+                    yield _act(Kind.EVICT, save, f"not one of the newest {count}", after="validation and commit")
+            elif checkpoint.is_valid and _may_go(save, view):
+                yield _act(Kind.EVICT, save, f"committed, and not one of the newest {count}")
+            elif checkpoint not in hoped or not save.is_share:
+                yield _act(Kind.EVICT, save, f"not one of the newest {count}", after="commit")
+
+
+def _may_go(save: Save, view: View) -> bool:
+    return save.state is State.COMMITTED and is_committed(save, view) and save.id not in view.busy
 
 
 def _evict_early(actions: list[Action], by_series: dict[str, list[Save]], view: View) -> list[Action]:
@@ -310,7 +396,12 @@ def _evict_early(actions: list[Action], by_series: dict[str, list[Save]], view: 
     missing = view.rules.min_free - view.free - _freed(actions)
     if missing <= 0:
         return actions
-    last = [s for copies in by_series.values() for s in newest([c for c in copies if c.state in VALID], 1)]
+    last = [
+        save
+        for copies in by_series.values()
+        for newest_valid in newest([each for each in _checkpoints(copies, view) if each.is_valid], 1)
+        for save in newest_valid.saves
+    ]
     expendable = [
         action
         for action in actions
@@ -318,8 +409,7 @@ def _evict_early(actions: list[Action], by_series: dict[str, list[Save]], view: 
         and action.save is not None
         and action.reason.startswith("one of the newest")
         and action.save not in last
-        and action.save.state is State.COMMITTED
-        and is_committed(action.save, view)
+        and _may_go(action.save, view)
     ]
     early = {}
     for action in sorted(expendable, key=lambda a: a.save.saved_at if a.save else 0.0):
@@ -347,6 +437,7 @@ def _let_go(saves: list[Save], evictions: list[Action], view: View) -> Iterator[
     for save in sorted(saves, key=lambda s: s.saved_at):
         only_linked = has_link(save, view) and not has_hot_copy(save, view)
         waiting = save.state in QUEUED or save.state in (State.SAVED, State.REJECTED)
+        waiting &= not (save.is_share and save.state is State.UPLOADED)  # it may be committed yet
         if missing > 0 and only_linked and waiting and save not in last and save.id not in view.busy:
             yield _act(Kind.LET_GO, save, "deleted by the trainer, not committed yet, and the disk is nearly full")
             missing -= save.size

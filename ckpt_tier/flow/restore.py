@@ -6,15 +6,17 @@ Until every byte of every file is proven, nothing appears at the destination. A 
 2. a hold, if the destination is the hot folder                   → a hold too many, which runs out by itself
 3. pieces into ``.ckpt-tier/staging/<generation>/``               → staging, which the next restore goes on with
 4. mode and mtime set, file fsynced                               → the same
-5. each file renamed into place, its folder fsynced               → some files in place, recognised by hash next time
-6. staging removed                                                → an empty folder, removed next time
+5. each folder that is a checkpoint's own put together beside the staged files, of hard links, and renamed whole
+                                                                  → a folder of links, made anew; or the folder in place
+6. each other file renamed into place, its folder fsynced         → some files in place, recognised by hash next time
+7. staging removed                                                → an empty folder, removed next time
 """
 
 import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,16 +24,17 @@ import msgspec
 from ckpt_tier.cold.manifest import Manifest, ManifestFile, is_safe_path
 from ckpt_tier.core.events import Emit, Note, Restored
 from ckpt_tier.core.units import format_size
-from ckpt_tier.errors import ConflictError, IntegrityError, NoSpaceError
+from ckpt_tier.errors import ConfigError, ConflictError, IntegrityError, NoSpaceError, NotFoundError, UsageError
 from ckpt_tier.flow.fetch import Fetching
 from ckpt_tier.flow.meter import Meter, Pace, file_meter
 from ckpt_tier.hot.holds import hold
+from ckpt_tier.hot.layout import Layout
 from ckpt_tier.hot.space import space
-from ckpt_tier.inbox import HIDDEN
+from ckpt_tier.inbox import HIDDEN, NO_LINKS
 from ckpt_tier.store.protocol import Store
 from ckpt_tier.system.clock import Clock, random_id
 from ckpt_tier.system.digests import sha256_of
-from ckpt_tier.system.durable import fsync_file, make_folders, publish, rename_no_replace
+from ckpt_tier.system.durable import fsync_file, fsync_folder, make_folders, publish, rename_no_replace
 from ckpt_tier.system.locks import FileLock
 
 
@@ -66,6 +69,7 @@ def restore(store: Store, manifest: Manifest, how: Restoring, clock: Clock, emit
         wanted = [file for file, target in targets.items() if not _is_there(file, target, how, clock)]
         staging = how.root / HIDDEN / "staging" / manifest.generation
         moved = 0
+        staged: dict[ManifestFile, Path] = {}
         if wanted:
             staging.mkdir(parents=True, exist_ok=True)
             staged = {file: staging / f"{index}.part" for index, file in enumerate(manifest.files)}
@@ -76,6 +80,10 @@ def restore(store: Store, manifest: Manifest, how: Restoring, clock: Clock, emit
                 )
                 _stage(store, file, staged[file], meter, clock)
                 moved += meter.moved_bytes
+        for folder in _whole_folders(manifest, wanted, how.root):
+            inside = [file for file in wanted if file.path.startswith(f"{folder}/")]
+            _place_folder({file: staged[file] for file in inside}, folder, how.root, staging)
+            wanted = [file for file in wanted if file not in inside]
         for file in wanted:
             _place(staged[file], targets[file], how, emit)
         shutil.rmtree(staging, ignore_errors=True)
@@ -92,6 +100,59 @@ def restore(store: Store, manifest: Manifest, how: Restoring, clock: Clock, emit
         )
     )
     return moved
+
+
+def share_of(manifest: Manifest, rank: int | None) -> Manifest:
+    """The manifest with only that rank's share; all of it for None.
+
+    Raises NotFoundError when there is no such rank, UsageError when all are asked for and their paths are the same.
+    """
+    if rank is None:
+        paths = [file.path for file in manifest.files]
+        if len(set(paths)) < len(paths):
+            raise UsageError(
+                f"step {manifest.step} has shares of {len(manifest.members)} ranks under the same paths",
+                "each rank saved in a folder of its own",
+                "restore one with --rank R, each into a folder of its own",
+            )
+        return manifest
+    mine = tuple(member for member in manifest.members if member.rank == rank)
+    if not mine:
+        ranks = [str(member.rank) for member in manifest.members if member.rank is not None]
+        has = f"it has the ranks {', '.join(ranks)}" if ranks else "it was saved by one process"
+        raise NotFoundError(f"step {manifest.step} of series {manifest.series!r} has no rank {rank}", has)
+    return msgspec.structs.replace(manifest, members=mine)
+
+
+def _whole_folders(manifest: Manifest, wanted: Sequence[ManifestFile], root: Path) -> list[str]:
+    """The folders that are a checkpoint's, or share's, own and of which nothing is there yet."""
+    try:
+        layout = Layout.parse(manifest.layout)
+    except ConfigError:  # "auto", or nonsense: then file by file
+        return []
+    if not layout.is_folder:
+        return []
+    own = {place[0] for file in wanted if (place := layout.place_of(file.path)) is not None}
+    return sorted(folder for folder in own if not os.path.lexists(root / folder))
+
+
+def _place_folder(staged: Mapping[ManifestFile, Path], folder: str, root: Path, staging: Path) -> None:
+    """Puts the folder together of hard links, so that a crash leaves the staged files, and renames it whole."""
+    built = staging / "folder"
+    shutil.rmtree(built, ignore_errors=True)
+    built.mkdir()
+    for file, part in staged.items():
+        target = built / Path(file.path).relative_to(folder)
+        make_folders(target.parent, built)
+        try:
+            os.link(part, target)
+        except OSError as error:
+            if error.errno not in NO_LINKS:
+                raise
+            part.rename(target)  # without links a crash here means to fetch it again
+        fsync_folder(target.parent)
+    make_folders((root / folder).parent, root)
+    publish(built, root / folder)
 
 
 def target_of(root: Path, path: str) -> Path:

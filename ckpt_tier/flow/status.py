@@ -14,6 +14,7 @@ from ckpt_tier.core.states import QUEUED, State
 from ckpt_tier.core.units import format_time
 from ckpt_tier.flow.reconcile import Kind, has_hot_copy, has_link, reconcile
 from ckpt_tier.flow.view import View
+from ckpt_tier.hot.scan import HotCopy
 from ckpt_tier.journal.journal import Facts
 
 SCHEMA = "ckpt-tier/status/1"
@@ -163,8 +164,8 @@ def status(
 
 def _series(view: View, entries: list[Entry] | None, manifests: Mapping[Entry, Manifest]) -> tuple[SeriesStatus, ...]:
     hot, cold = defaultdict(list), defaultdict(list)
-    for file in view.hot.values():
-        hot[file.series].append(file)
+    for copy in view.hot.values():
+        hot[copy.series].append(copy)
     for entry in entries or []:
         cold[entry.series].append(entry)
     rows = []
@@ -174,9 +175,9 @@ def _series(view: View, entries: list[Entry] | None, manifests: Mapping[Entry, M
             SeriesStatus(
                 name=name,
                 newest_committed=_newest(cold[name], manifests, view.now),
-                newest_hot_step=max((file.step for file in hot[name]), default=None),
-                hot_count=len(hot[name]),
-                hot_bytes=sum(file.stamp.size for file in hot[name]),
+                newest_hot_step=max((copy.step for copy in hot[name]), default=None),
+                hot_count=len({copy.step for copy in hot[name]}),
+                hot_bytes=sum(copy.stamp.size for copy in hot[name]),
                 cold_count=None if entries is None else len(cold[name]),
                 cold_bytes=None if entries is None else sum(manifest.size for manifest in known),
             )
@@ -219,8 +220,12 @@ def _save_rate(view: View, manifests: Iterable[Manifest]) -> float | None:
     by_series: dict[str, dict[int, tuple[float, int]]] = defaultdict(dict)
     for manifest in manifests:
         by_series[manifest.series][manifest.step] = (manifest.saved, manifest.size)
-    for file in view.hot.values():
-        by_series[file.series][file.step] = (file.mtime_ns / 1e9, file.stamp.size)
+    hot: dict[tuple[str, int], list[HotCopy]] = defaultdict(list)
+    for copy in view.hot.values():
+        hot[copy.series, copy.step].append(copy)
+    for (series, step), copies in hot.items():
+        saved = max(copy.mtime_ns for copy in copies) / 1e9
+        by_series[series][step] = (saved, sum(copy.stamp.size for copy in copies))
     rates = []
     for saves in by_series.values():
         latest = sorted(saves.values())[-RATE_SAVES:]

@@ -28,10 +28,10 @@ from ckpt_tier.flow.ingest import locate, set_aside, take_up
 from ckpt_tier.flow.meter import Pace
 from ckpt_tier.flow.observe import list_committed, list_pins, observe, oldest_steps, waiting
 from ckpt_tier.flow.parts import Parts
-from ckpt_tier.flow.proof import prove_present, says_committed
+from ckpt_tier.flow.proof import generation_with, prove_committed, says_committed
 from ckpt_tier.flow.reconcile import Action, Kind, reconcile
 from ckpt_tier.flow.retry import persistently
-from ckpt_tier.flow.upload import commit, manifest_of, note_committed, upload
+from ckpt_tier.flow.upload import commit, note_committed, upload
 from ckpt_tier.flow.view import View
 from ckpt_tier.hot.layout import Layout
 from ckpt_tier.hot.scan import scan
@@ -49,9 +49,13 @@ REMEMBERED = 7 * 86_400.0
 """Seconds for which a rejected ticket is kept, for a training that has yet to ask what became of it."""
 CALLED_OFF_WAIT = 60.0
 """Seconds until an eviction that was called off is tried again."""
+ASK_AGAIN = (5.0, 60.0)
+"""Seconds until a share asks again whether the others are there: at first, and at the most."""
+PATIENCE = 600.0
+"""Seconds for which a worker that has nothing else to do stays for the other shares of a checkpoint."""
 
-_DUE_IN_POOL = {Kind.UPLOAD, Kind.ADOPT}
-_ASK_COLD = {Kind.UPLOAD, Kind.ADOPT, Kind.EVICT, Kind.RELEASE}
+_DUE_IN_POOL = {Kind.UPLOAD, Kind.ADOPT, Kind.ASSEMBLE}
+_ASK_COLD = {Kind.UPLOAD, Kind.ADOPT, Kind.ASSEMBLE, Kind.EVICT, Kind.RELEASE}
 _CALLED_OFF = {Kind.EVICT, Kind.SET_ASIDE, Kind.LET_GO}
 _NEVER_DUE = {Kind.KEEP, Kind.REPORT, Kind.WAIT}
 
@@ -73,6 +77,7 @@ class Syncing:
         self._pins: set[tuple[str, int]] = set()
         self._postponed: dict[str, float] = {}
         self._called_off: dict[str, float] = {}
+        self._ask_again: dict[int, tuple[float, float]] = {}
         self._said: set[str] = set()
         self.cold_error: UnavailableError | None = None
         self.crowded = False
@@ -97,10 +102,11 @@ class Syncing:
         """Lists the cold tier from the oldest hot step on. Raises UnavailableError after some tries."""
         self._join_run()
         oldest = oldest_steps(
-            scan(self._parts.hot, self._layout).files,
+            scan(self._parts.hot, self._layout).copies,
             self._parts.journal.saves(),
             waiting(self._parts.inbox, self._layout),
         )
+        self._parts.cold.receipts.forget(oldest)
         manifests, clock = self._parts.cold.manifests, self._parts.clock
         self._committed = persistently(lambda: list_committed(manifests, oldest), clock)
         self._parts.inbox.sweep(clock.now() - REMEMBERED)
@@ -130,8 +136,13 @@ class Syncing:
     @property
     def is_done(self) -> bool:
         """Whether nothing waits any more, neither in the journal nor in what the last look saw."""
-        queued = any(save.state in QUEUED or save.state is State.SAVED for save in self._parts.journal.saves())
+        queued = any(self._waits(save) for save in self._parts.journal.saves())
         return not (queued or self._busy or self._unsettled)
+
+    def _waits(self, save: Save) -> bool:
+        if save.is_share and save.state is State.UPLOADED:
+            return not save.overtaken and self._parts.clock.now() - save.changed_at < PATIENCE
+        return save.state in QUEUED or save.state is State.SAVED
 
     def attention(self) -> AttentionError | None:
         """What needs a person now, as the error that says so; None if nothing does."""
@@ -219,6 +230,8 @@ class Syncing:
             return False  # it may be committed, by a process that was killed before it could note it
         if action.kind in _CALLED_OFF:
             return self._called_off.get(action.path, 0.0) <= self._parts.clock.monotonic()
+        if action.kind is Kind.ASSEMBLE and action.save is not None:
+            return self._ask_again.get(action.save.id, (0.0, 0.0))[0] <= self._parts.clock.monotonic()
         return True
 
     def _carry_out(self, due: list[Action]) -> bool:
@@ -249,7 +262,7 @@ class Syncing:
             if sum(self._widths[busy] for busy in self._busy) + _width(save) > JOBS or self._is_under_way(save):
                 return False
             self._widths[save.id] = _width(save)
-            self._busy[save.id] = self._pool.submit(self._deliver, save, adopt=action.kind is Kind.ADOPT)
+            self._busy[save.id] = self._pool.submit(self._deliver, save, action.kind)
         else:
             try:
                 self._handlers[action.kind](action, save)
@@ -262,7 +275,7 @@ class Syncing:
     def _is_under_way(self, save: Save) -> bool:
         """Whether the same bytes, saved twice, are being sent for their other row: then this one adopts them."""
         rows = [self._parts.journal.get(identity) for identity in self._busy]
-        return any((r.series, r.step, r.generation) == (save.series, save.step, save.generation) for r in rows if r)
+        return any((r.series, r.step, r.member) == (save.series, save.step, save.member) for r in rows if r)
 
     def _refused(self, action: Action, save: Save, error: OSError | CkptTierError) -> None:
         """The operating system refuses one file: said, and tried again later; the others go on."""
@@ -298,28 +311,33 @@ class Syncing:
     def _join(self, action: Action) -> None:
         """Joins a ticket to a row, or lets a link go."""
         if action.kind is Kind.ATTACH and action.save and (ticket := action.ticket):
+            links = {file.path: file.link for file in ticket.files}
+            files = (msgspec.structs.replace(file, link=links.get(file.path)) for file in action.save.files)
             self._parts.journal.put(
                 msgspec.structs.replace(
                     action.save,
                     ticket=ticket.id,
-                    link=ticket.link,
+                    files=tuple(files),
+                    rank=ticket.rank,
+                    world_size=ticket.world_size,
                     save_id=ticket.save_id,
+                    during=ticket.during,
                     metrics=ticket.metrics,
                     saved_at=ticket.saved_at,
                 )
             )
             return
-        if action.save is not None and action.link:
+        if action.save is not None and action.links:
             try:
-                evict.release(self._parts, action.save, action.link)
+                evict.release(self._parts, action.save, action.links)
             except IntegrityError as error:
                 self._mistrust(action.save, error)
                 return
             except UnavailableError as error:
                 self.cold_is_away(error)
                 return
-        elif action.link:
-            self._parts.inbox.release_spare(action.link)
+        for link in () if action.save is not None else action.links:
+            self._parts.inbox.release_spare(link)
         if action.ticket is not None:
             bad = action.save is not None and action.save.state in (State.REJECTED, State.LOST)
             self._parts.inbox.resolve(action.ticket.id, rejected=bad)
@@ -349,15 +367,37 @@ class Syncing:
                 row = future.result()
                 if row is not None and row.state is State.COMMITTED:
                     self._committed.add((row.series, row.step, row.generation or ""))
+                    self._ask_again.pop(row.id, None)
+                elif row is not None and row.is_share and row.state is State.UPLOADED:
+                    self._postpone_asking(row)
 
-    def _deliver(self, save: Save, *, adopt: bool) -> Save | None:
+    def _postpone_asking(self, row: Save) -> None:
+        """The other shares are not there yet: asks again later, and less and less often."""
+        first, most = ASK_AGAIN
+        wait = min(self._ask_again[row.id][1] * 2, most) if row.id in self._ask_again else first
+        self._ask_again[row.id] = (self._parts.clock.monotonic() + wait, wait)
+        overtaken = any(series == row.series and step > row.step for series, step, _ in self._committed)
+        if overtaken and not row.overtaken and not row.dismissed:
+            self._parts.journal.put(msgspec.structs.replace(row, overtaken=True, changed_at=self._parts.clock.now()))
+            what = f"step {row.step} of series {row.series} is not whole, and a later one is committed"
+            self._parts.emit(
+                Warned(
+                    text=f"{what}: {row.reason}",
+                    fix="sync the folders of the other ranks, or give it up with `ckpt-tier sync --dismiss STEP`",
+                )
+            )
+
+    def _deliver(self, save: Save, kind: Kind) -> Save | None:
         """In a pool thread: upload and commit, tried again while that may help. Returns the row as it ends."""
         parts = self._parts
 
         def attempt() -> Save:
             begun = parts.clock.monotonic()
-            if adopt and self._holds(save):
-                return note_committed(parts, save, adopted=True)
+            if kind is Kind.ASSEMBLE:
+                return commit(parts, save, begun)
+            known = self._generation_of(save)
+            if known.generation and (kind is Kind.ADOPT or known is not save) and self._holds(known):
+                return note_committed(parts, known, adopted=True)
             self._committed.discard((save.series, save.step, save.generation or ""))
             return commit(parts, upload(parts, save, self._pace), begun)
 
@@ -381,17 +421,25 @@ class Syncing:
             return self._stall(save, CkptTierError(f"{save.path} can't be sent", str(error)))
 
     def _look_again(self, save: Save, error: SourceChangedError) -> Save:
-        """The file is not what validation read: validate what is there now, or find it lost."""
+        """The files are not what validation read: validate what is there now, or find it lost."""
         self._parts.emit(Changed(series=save.series, step=save.step, path=save.path, reason=str(error)))
         try:
-            locate(self._parts, save)
+            for file in save.files:
+                locate(self._parts, file)
         except SourceChangedError:
             return save
         return self._parts.journal.put(msgspec.structs.replace(save, state=State.SAVED, reason="", retry_at=0.0))
 
+    def _generation_of(self, save: Save) -> Save:
+        """The row with its generation: of a share that scanning found again, the one in the cold tier that has it."""
+        if not save.is_share or save.generation is not None or save.ticket is not None:
+            return save
+        generation = generation_with(self._parts.cold.manifests, save, self._parts.config.hot.set_window)
+        return msgspec.structs.replace(save, generation=generation) if generation else save
+
     def _holds(self, save: Save) -> bool:
         try:
-            prove_present(self._parts.cold.store, manifest_of(self._parts, save).files)
+            prove_committed(self._parts.cold.manifests, save)
         except IntegrityError as error:
             self._parts.emit(Note(text=f"{error}; sent again"))
             return False
@@ -412,4 +460,4 @@ class Syncing:
 
 def _width(save: Save) -> int:
     """How many pieces of the save are in flight at the same time: a large file fills the line alone."""
-    return min(JOBS, len(save.pieces.crcs) if save.pieces else 1)
+    return min(JOBS, sum(len(file.pieces.crcs) if file.pieces else 1 for file in save.files))

@@ -6,15 +6,17 @@ import msgspec
 
 from ckpt_tier.cold import keys
 from ckpt_tier.cold.manifest import FORMAT, Manifest, Member, place, sums
-from ckpt_tier.core.events import Committed
+from ckpt_tier.cold.receipts import Receipt, manifest_of_set
+from ckpt_tier.core.events import Committed, Warned
 from ckpt_tier.core.nouns import generation_id
+from ckpt_tier.core.sets import Waiting, set_of
 from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time
-from ckpt_tier.errors import SourceChangedError
+from ckpt_tier.errors import SourceChangedError, UnavailableError
 from ckpt_tier.flow.ingest import locate, software_versions
 from ckpt_tier.flow.meter import Pace, file_meter
 from ckpt_tier.flow.parts import Parts
-from ckpt_tier.flow.proof import prove_present
+from ckpt_tier.flow.proof import generation_with, prove_present
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.store.protocol import Source
 
@@ -23,39 +25,66 @@ RATE_MEMORY = 0.7
 
 
 def upload(parts: Parts, save: Save, pace: Pace) -> Save:
-    """Sends the save's bytes and their checksum list; the row ends as UPLOADED.
+    """Sends the save's bytes, their checksum list and, for a share, its receipt; the row ends as UPLOADED.
 
     Can be called again after any error, and after a kill: whole pieces that arrived are not sent again. Raises
-    SourceChangedError when the file is not what validation read.
+    SourceChangedError when a file is not what validation read, ConflictError when the save id has brought other files.
     """
-    manifest = manifest_of(parts, save)
-    [member] = manifest.members
-    [file] = member.files
-    pieces = save.pieces
-    if pieces is None:
-        raise SourceChangedError(f"{save.path} has not been validated")
+    member = member_of(parts, save)
+    if save.is_share:
+        save = msgspec.structs.replace(save, generation=None)  # its set says which, once it is whole
     save = _note(parts, save, State.UPLOADING)
     begun = parts.clock.monotonic()
-    source = Source(path=locate(parts, save), size=file.size, crc64nvme=file.crc64nvme, pieces=pieces)
-    meter = file_meter(parts.emit, pace, series=save.series, step=save.step, path=save.path, size=file.size)
-    parts.cold.store.upload(file.key, source, meter)
-    prefix = keys.member_prefix(manifest.run, manifest.series, manifest.step, member.id)
+    moved = 0
+    for saved, file in zip(save.files, member.files, strict=True):
+        if saved.pieces is None:
+            raise SourceChangedError(f"{saved.path} has not been validated")
+        source = Source(path=locate(parts, saved), size=file.size, crc64nvme=file.crc64nvme, pieces=saved.pieces)
+        meter = file_meter(parts.emit, pace, series=save.series, step=save.step, path=saved.path, size=file.size)
+        parts.cold.store.upload(file.key, source, meter)
+        moved += meter.moved_bytes
+    prefix = keys.member_prefix(parts.config.run, save.series, save.step, member.id)
     parts.cold.store.put(prefix + keys.sums_name(member.id), sums(member))
-    _learn_rate(parts, meter.moved_bytes, parts.clock.monotonic() - begun)
+    _learn_rate(parts, moved, parts.clock.monotonic() - begun)
+    if save.is_share:
+        prove_present(parts.cold.store, member.files)
+        parts.cold.receipts.post(receipt_of(parts, save, member))
     return _note(parts, save, State.UPLOADED)
 
 
 def commit(parts: Parts, save: Save, begun: float) -> Save:
-    """Proves the save's objects present, then puts its manifest, then resolves its ticket.
+    """Proves the checkpoint's objects present, then puts its manifest, then resolves the save's ticket.
 
     A crash before the manifest leaves data that nothing refers to, and the row as it was: the next start proves them
     again. A crash after it leaves a row and ticket that the next start finds committed. `begun`: the monotonic
     second at which the delivery began.
+
+    A share whose set is not whole stays UPLOADED, with the reason in its row.
     """
+    if save.is_share:
+        return _commit_share(parts, save, begun)
     manifest = manifest_of(parts, save)
     prove_present(parts.cold.store, manifest.files)
     new = parts.cold.manifests.commit(manifest)
     return note_committed(parts, save, elapsed=parts.clock.monotonic() - begun, adopted=not new)
+
+
+def _commit_share(parts: Parts, save: Save, begun: float) -> Save:
+    generation = generation_with(parts.cold.manifests, save, parts.config.hot.set_window)
+    if generation is not None:  # another rank was the last, and has committed it
+        return note_committed(parts, msgspec.structs.replace(save, generation=generation), adopted=True)
+    manifest = _whole(parts, save)
+    if isinstance(manifest, Waiting):
+        return _wait(parts, save, manifest)
+    prove_present(parts.cold.store, manifest.files)
+    new = parts.cold.manifests.commit(manifest)
+    members = {member.id for member in manifest.members}
+    for other in parts.journal.saves():
+        place = (other.series, other.step, other.state)
+        if place == (save.series, save.step, State.UPLOADED) and other.member in members and other.id != save.id:
+            note_committed(parts, msgspec.structs.replace(other, generation=manifest.generation), adopted=True)
+    row = msgspec.structs.replace(save, generation=manifest.generation)
+    return note_committed(parts, row, elapsed=parts.clock.monotonic() - begun, adopted=not new)
 
 
 def note_committed(parts: Parts, save: Save, *, elapsed: float = 0.0, adopted: bool = False) -> Save:
@@ -63,7 +92,7 @@ def note_committed(parts: Parts, save: Save, *, elapsed: float = 0.0, adopted: b
     row = _note(parts, save, State.COMMITTED)
     if save.ticket:
         # With a link the ticket goes after it: until then it says whose bytes the link has, journal or not.
-        if not save.link:
+        if not save.links:
             parts.inbox.resolve(save.ticket)
         parts.inbox.dismiss(save.ticket)
     parts.emit(
@@ -79,23 +108,75 @@ def note_committed(parts: Parts, save: Save, *, elapsed: float = 0.0, adopted: b
     return row
 
 
-def manifest_of(parts: Parts, save: Save) -> Manifest:
-    """The manifest that commits a validated save. The same row always gives the same manifest."""
-    if save.digest is None or save.findings is None:
+def _whole(parts: Parts, save: Save) -> Manifest | Waiting:
+    """The manifest of the set that a share belongs to, from its receipts alone."""
+    receipts, damaged = parts.cold.receipts.of_step(save.series, save.step)
+    mine = next((each for each in receipts if (each.rank, each.member_id) == (save.rank, save.member)), None)
+    for error in damaged:
+        parts.emit(Warned(text=str(error), fix=error.fix))
+    if mine is None:
+        raise UnavailableError("the receipt that was just posted is not listed", "", "it is asked for again")
+    found = set_of(mine, receipts, window=parts.config.hot.set_window, now=parts.clock.now())
+    return found if isinstance(found, Waiting) else manifest_of_set(found)
+
+
+def _wait(parts: Parts, save: Save, waiting: Waiting) -> Save:
+    if save.reason == waiting.why:
+        return save
+    return parts.journal.put(
+        msgspec.structs.replace(
+            save,
+            reason=waiting.why,
+            overtaken=save.overtaken or waiting.ambiguous,
+            changed_at=parts.clock.now(),
+        )
+    )
+
+
+def member_of(parts: Parts, save: Save) -> Member:
+    """What the save contributes to its checkpoint."""
+    if save.digests is None or save.findings is None:
         raise SourceChangedError(f"{save.path} has not been validated")
-    run = parts.config.run
-    identity, files = place(run, save.series, save.step, (save.digest,))
+    identity, files = place(parts.config.run, save.series, save.step, save.digests)
+    return Member(id=identity, rank=save.rank, host=socket.gethostname(), files=files, findings=save.findings)
+
+
+def receipt_of(parts: Parts, save: Save, member: Member) -> Receipt:
+    """A share's proof of upload. The same row always gives the same receipt."""
+    if save.rank is None or save.world_size is None:
+        raise SourceChangedError(f"{save.path} is no share of a known number of ranks")
+    return Receipt(
+        format=FORMAT,
+        run=parts.config.run,
+        run_id=parts.cold.run.id,
+        series=save.series,
+        step=save.step,
+        rank=save.rank,
+        world_size=save.world_size,
+        save_id=save.save_id,
+        saved_at=format_time(save.saved_at),
+        during=save.during,
+        layout=parts.config.hot.layout,
+        member=member,
+        metrics=save.metrics,
+        versions=software_versions(),
+    )
+
+
+def manifest_of(parts: Parts, save: Save) -> Manifest:
+    """The manifest that commits a validated save of one member. The same row always gives the same manifest."""
+    member = member_of(parts, save)
     return Manifest(
         format=FORMAT,
-        run=run,
+        run=parts.config.run,
         run_id=parts.cold.run.id,
         series=save.series,
         step=save.step,
         saved_at=format_time(save.saved_at),
-        generation=generation_id([identity]),
+        generation=generation_id([member.id]),
         save_id=save.save_id,
         layout=parts.config.hot.layout,
-        members=(Member(id=identity, rank=None, host=socket.gethostname(), files=files, findings=save.findings),),
+        members=(member,),
         metrics=save.metrics,
         versions=software_versions(),
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ckpt_tier.core.nouns import Stamp
-from ckpt_tier.hot.scan import HotFile
+from ckpt_tier.hot.scan import HotCopy
 from ckpt_tier.inbox import Ticket
 from ckpt_tier.journal.saves import Save
 
@@ -19,13 +19,20 @@ class Link(msgspec.Struct, frozen=True):
 
 
 class Rules(msgspec.Struct, frozen=True):
-    """The configuration's part of the decision. Seconds and bytes."""
+    """The configuration's part of the decision. Seconds and bytes.
+
+    Attributes:
+        complete_when: a folder is taken up once a file in it has such a name; None: once it has settled.
+        ranks: how many shares make a checkpoint of a layout with ranks; None: as the hook says.
+    """
 
     keep_last: int
     settle: float
     min_free: int
     newest_first: bool
     set_aside: bool
+    complete_when: str | None = None
+    ranks: int | None = None
 
 
 class View(msgspec.Struct, frozen=True):
@@ -48,7 +55,7 @@ class View(msgspec.Struct, frozen=True):
     now: float
     rules: Rules
     free: int
-    hot: Mapping[str, HotFile]
+    hot: Mapping[str, HotCopy]
     tickets: tuple[Ticket, ...]
     links: Mapping[str, Link]
     saves: tuple[Save, ...]

@@ -160,8 +160,8 @@ def _judged(pattern: str, members: set[str]) -> Candidate | None:
     except ConfigError:  # two values side by side, for example: no layout, and so no candidate
         return None
     found = {path: match for path in members if (match := layout.match(path))}
-    steps = {step for _, step in found.values()}
-    series = {name for name, _ in found.values()}
+    steps = {place.step for place in found.values()}
+    series = {place.series for place in found.values()}
     hint = max(step_word(*around) for around in _around(pattern, "{step}")) if found else 0
     if not found or (hint < 1 and len(steps) < _FEW):
         return None

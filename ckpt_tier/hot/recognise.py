@@ -98,9 +98,11 @@ def find_layout(root: Path, configured: str) -> Layout:
 def _known(root: Path, seen: Survey, best: Candidate, rest: list[Candidate]) -> Recognised:
     through = scan(root, best.layout)
     by_series = defaultdict(list)
-    for file in through.files:
-        by_series[file.series].append(file)
-    taken = {file.path for file in through.files} | {path for each in through.ambiguous for path in each.paths}
+    for copy in through.copies:
+        by_series[copy.series].append(copy)
+    taken = {file.path for copy in through.copies for file in copy.files} | {
+        path for each in through.ambiguous for path in each.paths
+    }
     unfit = [Unfit(path, _why_unfit(path, best.layout)) for path in seen.paths if path not in taken]
     return Recognised(
         layout=best.layout,

@@ -1,5 +1,6 @@
 """What lies in the hot folder now. Nothing here changes anything, follows a symlink, or reads a checkpoint."""
 
+import contextlib
 import errno
 import os
 import stat
@@ -9,33 +10,38 @@ from pathlib import Path
 
 import msgspec
 
-from ckpt_tier.core.nouns import Stamp
+from ckpt_tier.core.nouns import FileStamp, Stamp, stamp_of
 from ckpt_tier.errors import ConfigError
-from ckpt_tier.hot.layout import OUR_FOLDER, Layout
+from ckpt_tier.hot.layout import OUR_FOLDER, Layout, Place
 
 _TRACKER_NAME = "latest"
 """DeepSpeed's tracker file, which others have taken over: its text names a file or folder beside it."""
 _LONGEST_TRACKER = 4096
 
 
-class HotFile(msgspec.Struct, frozen=True):
-    """A file that the layout matches, as seen by one lstat.
+class HotCopy(msgspec.Struct, frozen=True):
+    """A checkpoint on the hot tier, or one rank's share of it: a file or folder that the layout matches.
 
     Attributes:
         path: relative to the hot folder, POSIX separators.
-        mtime_ns, ctime_ns: nanoseconds since the epoch.
-        links: hard links to the file, this one included.
-        mode: permission bits (``stat.S_IMODE``).
+        rank: None where the layout has no ranks.
+        stamp: of the file, or of all files in the folder together.
+        files: sorted by path; one for a file, all that lie below a folder.
+        changed_ns: the latest mtime or ctime of files and folders, nanoseconds since the epoch.
     """
 
     path: str
     series: str
     step: int
+    rank: int | None
     stamp: Stamp
-    mtime_ns: int
-    ctime_ns: int
-    links: int
-    mode: int
+    files: tuple[FileStamp, ...]
+    changed_ns: int
+
+    @property
+    def mtime_ns(self) -> int:
+        """Of the file that was written last, nanoseconds since the epoch."""
+        return self.stamp.mtime_ns
 
 
 class Skipped(msgspec.Struct, frozen=True):
@@ -46,7 +52,7 @@ class Skipped(msgspec.Struct, frozen=True):
 
 
 class Ambiguous(msgspec.Struct, frozen=True):
-    """Files that all claim to be the same checkpoint: none of them is taken for it."""
+    """Paths that all claim to be the same checkpoint, or share of one: none of them is taken for it."""
 
     series: str
     step: int
@@ -57,13 +63,13 @@ class Scan(msgspec.Struct, frozen=True):
     """One look at a hot folder.
 
     Attributes:
-        files: sorted by series and step; at most one for each.
-        ambiguous: what was left out of `files` because it can't be told apart.
+        copies: sorted by series, step and rank; at most one for each.
+        ambiguous: what was left out of `copies` because it can't be told apart.
         skipped: symlinks, folders and devices where a checkpoint would lie.
         errors: what could not be looked at, each a whole clause.
     """
 
-    files: tuple[HotFile, ...]
+    copies: tuple[HotCopy, ...]
     ambiguous: tuple[Ambiguous, ...] = ()
     skipped: tuple[Skipped, ...] = ()
     errors: tuple[str, ...] = ()
@@ -92,42 +98,83 @@ def scan(root: Path, layout: Layout) -> Scan:
         )
     walk = _Walk(layout)
     walk.enter(os.fspath(root), "", 0)
-    by_checkpoint: defaultdict[tuple[str, int], list[HotFile]] = defaultdict(list)
-    for file in walk.files:
-        by_checkpoint[file.series, file.step].append(file)
-    claims = sorted(by_checkpoint.items())
+    by_place: defaultdict[Place, list[HotCopy]] = defaultdict(list)
+    for copy in walk.copies:
+        by_place[Place(copy.series, copy.step, copy.rank)].append(copy)
+    claims = sorted(by_place.items(), key=lambda claim: (claim[0].series, claim[0].step, claim[0].rank or 0))
     return Scan(
-        files=tuple(files[0] for _, files in claims if len(files) == 1),
+        copies=tuple(copies[0] for _, copies in claims if len(copies) == 1),
         ambiguous=tuple(
-            Ambiguous(series, step, tuple(sorted(file.path for file in files)))
-            for (series, step), files in claims
-            if len(files) > 1
+            Ambiguous(place.series, place.step, tuple(sorted(copy.path for copy in copies)))
+            for place, copies in claims
+            if len(copies) > 1
         ),
         skipped=tuple(sorted(walk.skipped, key=lambda each: each.path)),
         errors=tuple(sorted(walk.errors)),
     )
 
 
-def look_at(root: Path, relative: str, series: str, step: int) -> HotFile | None:
-    """The file at `relative` under `root` now; None if it is gone or no regular file. Raises OSError otherwise."""
+def look_at(root: Path, relative: str, place: Place) -> HotCopy | None:
+    """The file or folder at `relative` under `root` now; None if it is gone, or neither. Raises OSError otherwise."""
+    path = root / relative
     try:
-        seen = (root / relative).lstat()
+        seen = path.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return _hot_file(relative, series, step, seen) if stat.S_ISREG(seen.st_mode) else None
+    if stat.S_ISREG(seen.st_mode):
+        return _copy(relative, place, [(relative, seen)])
+    if stat.S_ISDIR(seen.st_mode):
+        inside = _files_in(os.fspath(path), relative)
+        return _copy(relative, place, inside.files, inside.changed_ns) if inside.files and not inside.odd else None
+    return None
 
 
-def _hot_file(path: str, series: str, step: int, seen: os.stat_result) -> HotFile:
-    return HotFile(
+def stamp_in(status: os.stat_result) -> Stamp:
+    """A file's stamp from one stat."""
+    return Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _copy(path: str, place: Place, files: list[tuple[str, os.stat_result]], changed_ns: int = 0) -> HotCopy:
+    stamps = tuple(FileStamp(name, stamp_in(seen)) for name, seen in sorted(files, key=lambda each: each[0]))
+    return HotCopy(
         path=path,
-        series=series,
-        step=step,
-        stamp=Stamp(seen.st_ino, seen.st_size, seen.st_mtime_ns),
-        mtime_ns=seen.st_mtime_ns,
-        ctime_ns=seen.st_ctime_ns,
-        links=seen.st_nlink,
-        mode=stat.S_IMODE(seen.st_mode),
+        series=place.series,
+        step=place.step,
+        rank=place.rank,
+        stamp=stamp_of(stamps),
+        files=stamps,
+        changed_ns=max(changed_ns, *(max(seen.st_mtime_ns, seen.st_ctime_ns) for _, seen in files)),
     )
+
+
+class _Inside(msgspec.Struct):
+    """What lies in a folder, however deep; `odd` names the first thing that is neither file nor folder."""
+
+    files: list[tuple[str, os.stat_result]] = []
+    changed_ns: int = 0
+    odd: str = ""
+
+
+def _files_in(folder: str, relative: str) -> _Inside:
+    """Raises OSError for what can't be looked at; what vanishes meanwhile is not there."""
+    inside = _Inside()
+    waiting = [(folder, relative)]
+    while waiting:
+        place, prefix = waiting.pop()
+        with contextlib.suppress(FileNotFoundError), os.scandir(place) as entries:
+            seen = os.stat(place)  # noqa: PTH116
+            inside.changed_ns = max(inside.changed_ns, seen.st_mtime_ns, seen.st_ctime_ns)
+            for entry in entries:
+                name = f"{prefix}/{entry.name}"
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISDIR(status.st_mode):
+                        waiting.append((entry.path, name))
+                    elif stat.S_ISREG(status.st_mode):
+                        inside.files.append((name, status))
+                    else:
+                        inside.odd = inside.odd or name
+    return inside
 
 
 class _Walk:
@@ -136,7 +183,7 @@ class _Walk:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._last = len(layout.segments) - 1
-        self.files: list[HotFile] = []
+        self.copies: list[HotCopy] = []
         self.skipped: list[Skipped] = []
         self.errors: list[str] = []
 
@@ -154,24 +201,35 @@ class _Walk:
                 self.enter(entry.path, f"{relative}/", depth + 1)
 
     def _take(self, entry: os.DirEntry[str], relative: str) -> None:
-        checkpoint = self._layout.match(relative)
-        if checkpoint is None:
+        place = self._layout.match(relative)
+        if place is None:
             return
         try:
             seen = entry.stat(follow_symlinks=False)
+            if stat.S_ISLNK(seen.st_mode):
+                self.skipped.append(Skipped(relative, "it is a symlink"))
+            elif stat.S_ISDIR(seen.st_mode) and self._layout.is_folder:
+                self._take_folder(entry, relative, place)
+            elif stat.S_ISREG(seen.st_mode) and not self._layout.is_folder:
+                self.copies.append(_copy(relative, place, [(relative, seen)]))
+            elif stat.S_ISDIR(seen.st_mode):
+                why = "it is a folder: a layout that ends in / takes folders"
+                self.skipped.append(Skipped(relative, why))
+            else:
+                self.skipped.append(
+                    Skipped(relative, "it is not a file" if not self._layout.is_folder else "no folder")
+                )
         except FileNotFoundError:
             return
         except OSError as error:
             self.errors.append(f"can't look at {relative}: {error.strerror}")
-            return
-        if stat.S_ISREG(seen.st_mode):
-            self.files.append(_hot_file(relative, *checkpoint, seen))
-        elif stat.S_ISLNK(seen.st_mode):
-            self.skipped.append(Skipped(relative, "it is a symlink"))
-        elif stat.S_ISDIR(seen.st_mode):
-            self.skipped.append(Skipped(relative, "it is a folder: this version takes checkpoints of one file"))
-        else:
-            self.skipped.append(Skipped(relative, "it is not a file"))
+
+    def _take_folder(self, entry: os.DirEntry[str], relative: str, place: Place) -> None:
+        inside = _files_in(entry.path, relative)
+        if inside.odd:
+            self.errors.append(f"{inside.odd} is neither file nor folder: {relative} is not taken up while it is there")
+        elif inside.files:
+            self.copies.append(_copy(relative, place, inside.files, inside.changed_ns))
 
     def _entries(self, folder: str, prefix: str) -> Iterator[os.DirEntry[str]]:
         try:

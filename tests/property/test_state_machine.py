@@ -249,10 +249,11 @@ class Life(RuleBasedStateMachine):
         for saved in self.history:
             if saved.valid and not saved.expendable:
                 assert (saved.step, saved.sha256) in committed, saved
+        done = {link for save in self.tiers.saves() if save.state is State.COMMITTED for link in save.links}
         for link in self.tiers.unsent():
             # What was rejected, and what was written in place under a name that is gone again, is kept all the same.
             assert link.stat().st_nlink == 1
-            assert link.name not in {save.link for save in self.tiers.saves() if save.state is State.COMMITTED}
+            assert link.name not in done
         assert not list(self.tiers.hot.rglob(".*.evicting"))
         if self.flipped or self.tiers.config.hot.min_free.percent:
             return

@@ -102,8 +102,10 @@ def test_a_manifest_that_is_missing_or_broken_refuses_the_eviction(
 
 
 def test_a_manifest_over_other_bytes_refuses_the_eviction(tiers: TwoTiers, parts: Parts, save: Save) -> None:
-    assert save.digest is not None
-    other = msgspec.structs.replace(save, digest=msgspec.structs.replace(save.digest, sha256="ab" * 32))
+    [file] = save.files
+    assert file.digest is not None
+    forged = msgspec.structs.replace(file.digest, sha256="ab" * 32)
+    other = msgspec.structs.replace(save, files=(msgspec.structs.replace(file, digest=forged),))
     with pytest.raises(IntegrityError, match="covers other bytes"):
         evict(parts, other, "")
     assert tiers.hot_steps() == [1]
@@ -276,9 +278,9 @@ def test_the_last_link_is_released_only_with_the_proof(tiers: TwoTiers, parts: P
     kept = object_of(tiers).read_bytes()
     object_of(tiers).unlink()
     with pytest.raises(IntegrityError):
-        release(parts, save, "link")
+        release(parts, save, ["link"])
     assert (unsent / "link").exists()
-    release(parts, msgspec.structs.replace(save, state=State.REJECTED), "link")
+    release(parts, msgspec.structs.replace(save, state=State.REJECTED), ["link"])
     assert (unsent / "link").exists()
     target = tiers.cold / next(iter(tiers.objects())).rpartition("/")[0]
     assert target.exists()
@@ -286,8 +288,8 @@ def test_the_last_link_is_released_only_with_the_proof(tiers: TwoTiers, parts: P
     place = tiers.cold / manifest.files[0].key
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(kept)
-    release(parts, save, "link")
-    release(parts, save, "link")
+    release(parts, save, ["link"])
+    release(parts, save, ["link"])
     assert not (unsent / "link").exists()
     assert len(tiers.happened(Evicted)) == 1
 
@@ -297,7 +299,7 @@ def test_a_spare_link_is_released_without_asking_anybody(tiers: TwoTiers, parts:
     unsent.mkdir()
     (unsent / "link").hardlink_to(tiers.path(1))
     object_of(tiers).unlink()
-    release(parts, save, "link")
+    release(parts, save, ["link"])
     assert not (unsent / "link").exists()
     assert tiers.hot_steps() == [1]
 

@@ -8,15 +8,15 @@ import msgspec
 import pytest
 
 from ckpt_tier.core.events import Changed
-from ckpt_tier.core.nouns import Stamp
 from ckpt_tier.core.states import State
 from ckpt_tier.errors import ConfigError, SourceChangedError
 from ckpt_tier.flow.ingest import locate, set_aside, take_up
 from ckpt_tier.flow.meter import Pace
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.flow.upload import manifest_of, upload
+from ckpt_tier.hot.scan import stamp_in
 from ckpt_tier.journal.journal import Journal
-from ckpt_tier.journal.saves import Save
+from ckpt_tier.journal.saves import Save, SavedFile
 from tests.builders import TwoTiers, checkpoint
 
 
@@ -35,7 +35,7 @@ def parts(tiers: TwoTiers) -> Iterator[Parts]:
     journal.close()
 
 
-def found(tiers: TwoTiers, step: int = 1, **fields: object) -> Save:
+def found(tiers: TwoTiers, step: int = 1, link: str | None = None, **fields: object) -> Save:
     """The row of a file that is on disk, as scanning would make it."""
     path = tiers.write(step)
     status = path.stat()
@@ -43,22 +43,23 @@ def found(tiers: TwoTiers, step: int = 1, **fields: object) -> Save:
         series="0",
         step=step,
         path=path.relative_to(tiers.hot).as_posix(),
-        stamp=Stamp(status.st_ino, status.st_size, status.st_mtime_ns),
+        stamp=stamp_in(status),
+        files=(SavedFile(path=path.relative_to(tiers.hot).as_posix(), stamp=stamp_in(status), link=link),),
         saved_at=status.st_mtime,
     )
     return msgspec.structs.replace(plain, **fields)
 
 
 def test_the_bytes_are_found_under_their_name_else_under_the_hooks_link(tiers: TwoTiers, parts: Parts) -> None:
-    save = found(tiers, link="link")
-    assert locate(parts, save) == tiers.path(1)
+    [file] = found(tiers, link="link").files
+    assert locate(parts, file) == tiers.path(1)
     parts.inbox.unsent.mkdir(parents=True)
     (parts.inbox.unsent / "link").hardlink_to(tiers.path(1))
     tiers.path(1).unlink()
-    assert locate(parts, save) == parts.inbox.unsent / "link"
+    assert locate(parts, file) == parts.inbox.unsent / "link"
     (parts.inbox.unsent / "link").unlink()
     with pytest.raises(SourceChangedError):
-        locate(parts, save)
+        locate(parts, file)
 
 
 def test_another_content_under_the_name_is_not_the_save(tiers: TwoTiers, parts: Parts) -> None:
@@ -73,10 +74,11 @@ def test_a_validated_row_holds_all_that_the_upload_needs(tiers: TwoTiers, parts:
     row = take_up(parts, found(tiers))
     assert row is not None
     assert row.state is State.VALIDATED
-    assert row.digest is not None
-    assert row.pieces is not None
+    [file] = row.files
+    assert file.digest is not None
+    assert file.pieces is not None
     assert row.findings is not None
-    assert row.digest.size == len(checkpoint(1))
+    assert file.digest.size == len(checkpoint(1))
     assert manifest_of(parts, row) == manifest_of(parts, row), "the same row always gives the same manifest"
     assert upload(parts, row, Pace(None, tiers.clock)).state is State.UPLOADED
 
@@ -84,7 +86,12 @@ def test_a_validated_row_holds_all_that_the_upload_needs(tiers: TwoTiers, parts:
 def test_what_was_not_validated_is_not_sent(tiers: TwoTiers, parts: Parts) -> None:
     row = take_up(parts, found(tiers))
     assert row is not None
-    for missing in ({"digest": None}, {"findings": None}, {"pieces": None}):
+    [file] = row.files
+    for missing in (
+        {"files": (msgspec.structs.replace(file, digest=None),)},
+        {"findings": None},
+        {"files": (msgspec.structs.replace(file, pieces=None),)},
+    ):
         with pytest.raises(SourceChangedError, match="has not been validated"):
             upload(parts, msgspec.structs.replace(row, **missing), Pace(None, tiers.clock))
     assert list(tiers.objects()) == ["run/run.json"]

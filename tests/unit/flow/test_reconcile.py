@@ -10,29 +10,38 @@ from ckpt_tier.core.retention import newest
 from ckpt_tier.core.states import VALID, State
 from ckpt_tier.flow.reconcile import Action, Kind, has_hot_copy, has_link, is_committed, reconcile
 from ckpt_tier.flow.view import Link, Rules, View
-from ckpt_tier.inbox import Ticket
-from ckpt_tier.journal.saves import Save
+from ckpt_tier.inbox import Linked, Ticket
+from ckpt_tier.journal.saves import Save, SavedFile
 from tests.builders import digest
-from tests.strategies import GENERATIONS, NOW, hot_file, path_of, views
+from tests.strategies import GENERATIONS, NOW, hot_copy, path_of, views
 
 STAMP = Stamp(7, 100, 0)
 RULES = Rules(keep_last=1, settle=0.0, min_free=0, newest_first=True, set_aside=False)
 GENERATION = GENERATIONS[0]
 
 
-def row(step: int = 5, state: State = State.VALIDATED, *, hook: bool = False, **fields: object) -> Save:
+def row(
+    step: int = 5,
+    state: State = State.VALIDATED,
+    *,
+    hook: bool = False,
+    link: str | None = None,
+    stamp: Stamp = STAMP,
+    **fields: object,
+) -> Save:
+    path = path_of("0", step)
+    link = link or (f"t{step}.0" if hook else None)
     plain = Save(
         id=step + 1,
         series="0",
         step=step,
-        path=path_of("0", step),
-        stamp=STAMP,
+        path=path,
+        stamp=stamp,
+        files=(SavedFile(path=path, stamp=stamp, link=link, digest=digest(path)),),
         saved_at=float(step),
         ticket=f"t{step}" if hook else None,
-        link=f"t{step}.0" if hook else None,
         state=state,
         reason="why" if state in (State.REJECTED, State.STALLED, State.LOST) else "",
-        digest=digest(path_of("0", step)),
         generation=None if state in (State.SAVED, State.REJECTED) else GENERATION,
     )
     return msgspec.structs.replace(plain, **fields)
@@ -44,9 +53,8 @@ def ticket_of(save: Save, identity: str = "") -> Ticket:
         step=save.step,
         series=save.series,
         path=save.path,
-        stamp=save.stamp,
+        files=(Linked(path=save.path, stamp=save.stamp, link=f"{identity or save.ticket}.0"),),
         saved_at=save.saved_at,
-        link=f"{identity or save.ticket}.0",
         metrics={"loss": 1.0},
     )
 
@@ -61,12 +69,12 @@ def view(
     rules: Rules = RULES,
     **fields: object,
 ) -> View:
-    files = [hot_file("0", step, STAMP) for step in hot]
+    copies = [hot_copy("0", step, STAMP) for step in hot]
     plain = View(
         now=NOW,
         rules=rules,
         free=free,
-        hot={file.path: file for file in files},
+        hot={copy.path: copy for copy in copies},
         tickets=tickets,
         links={name: Link(STAMP, 1, 0.0) for name in links},
         saves=rows,
@@ -136,7 +144,7 @@ def test_a_save_of_the_hook_that_is_gone_before_it_was_looked_at_is_lost_and_not
 
 
 def test_a_save_that_was_overwritten_says_so() -> None:
-    other = hot_file("0", 5, Stamp(8, 100, 0))
+    other = hot_copy("0", 5, Stamp(8, 100, 0))
     actions = reconcile(view(row(5)))
     assert [a.reason for a in actions if a.kind is Kind.LOSE] == ["deleted on disk before it was committed"]
     look = msgspec.structs.replace(view(row(5)), hot={other.path: other})
@@ -154,7 +162,7 @@ def test_each_series_keeps_its_own_newest() -> None:
         row(step, State.COMMITTED, id=number, series=series, path=path_of(series, step))
         for number, (series, step) in enumerate([("0", 1), ("0", 2), ("1", 1), ("1", 9)], 1)
     ]
-    files = {each.path: hot_file(each.series, each.step, STAMP) for each in rows}
+    files = {each.path: hot_copy(each.series, each.step, STAMP) for each in rows}
     committed = frozenset((each.series, each.step, GENERATION) for each in rows)
     look = msgspec.structs.replace(view(*rows), hot=files, committed=committed)
     assert {(a.series, a.step) for a in reconcile(look) if a.kind is Kind.EVICT} == {("0", 1), ("1", 1)}
@@ -270,13 +278,13 @@ def test_below_min_free_what_eviction_waits_for_goes_up_first() -> None:
 def test_a_scanned_file_is_taken_up_once_settled_and_a_wrong_clock_does_not_hold_it_up_for_ever(
     age: float, expected: str
 ) -> None:
-    file = hot_file("0", 5, STAMP, at=NOW - age)
+    file = hot_copy("0", 5, STAMP, at=NOW - age)
     look = view(rules=msgspec.structs.replace(RULES, settle=10.0))
     assert decided(msgspec.structs.replace(look, hot={file.path: file}))[0] == expected
 
 
 def test_a_file_that_was_handed_over_need_not_settle() -> None:
-    file = hot_file("0", 5, STAMP, at=NOW)
+    file = hot_copy("0", 5, STAMP, at=NOW)
     look = view(tickets=(ticket_of(row(5, hook=True)),), rules=msgspec.structs.replace(RULES, settle=10.0))
     assert decided(msgspec.structs.replace(look, hot={file.path: file}))[0] == "validate"
 
@@ -316,7 +324,7 @@ def test_a_save_that_is_handed_over_again_ends_as_the_first_did(state: State) ->
     first = row(5, state, hook=True)
     look = view(first, hot=(5,), committed=(5,), tickets=(ticket_of(first, "again"),))
     released = [a for a in reconcile(look) if a.kind is Kind.RELEASE and a.ticket]
-    assert [(a.ticket.id, a.save, a.link) for a in released if a.ticket] == [("again", first, "again.0")]
+    assert [(a.ticket.id, a.save, a.links) for a in released if a.ticket] == [("again", first, ("again.0",))]
 
 
 def test_a_save_that_is_handed_over_again_waits_as_the_first_does() -> None:
@@ -345,7 +353,7 @@ def test_a_link_that_no_save_stands_for_goes_after_a_while_unless_it_is_the_last
         "alone": Link(STAMP, 1, 0.0),
     }
     look = msgspec.structs.replace(view(), links=links)
-    assert [(a.kind, a.link) for a in reconcile(look)] == [(Kind.RELEASE, "spare"), (Kind.REPORT, "alone")]
+    assert [(a.kind, a.links) for a in reconcile(look)] == [(Kind.RELEASE, ("spare",)), (Kind.REPORT, ("alone",))]
 
 
 def test_a_rejected_file_is_set_aside_once_and_stays_reported() -> None:
@@ -354,7 +362,7 @@ def test_a_rejected_file_is_set_aside_once_and_stays_reported() -> None:
     assert decided(view(rejected, hot=(5,), rules=aside)) == ["set-aside"]
     moved = msgspec.structs.replace(rejected, path=f".ckpt-tier/rejected/{rejected.path}")
     look = view(moved, rules=aside)
-    file = msgspec.structs.replace(hot_file("0", 5, STAMP), path=moved.path)
+    file = msgspec.structs.replace(hot_copy("0", 5, STAMP), path=moved.path)
     assert decided(msgspec.structs.replace(look, hot={moved.path: file})) == ["report"]
 
 
@@ -412,9 +420,10 @@ def test_only_what_the_trainer_deleted_is_let_go_and_only_below_min_free(look: V
 @given(views())
 def test_the_last_copy_is_only_released_when_it_is_committed(look: View) -> None:
     for action in now(look, Kind.RELEASE):
-        link = look.links.get(action.link or "")
-        if link is not None and link.links == 1 and action.save is not None:
-            assert is_committed(action.save, look) or has_hot_copy(action.save, look)
+        for name in action.links:
+            link = look.links.get(name)
+            if link is not None and link.links == 1 and action.save is not None:
+                assert is_committed(action.save, look) or has_hot_copy(action.save, look)
 
 
 @given(views())

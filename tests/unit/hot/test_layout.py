@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from ckpt_tier.core.nouns import MAX_STEP
 from ckpt_tier.errors import ConfigError, UsageError
-from ckpt_tier.hot.layout import Layout
+from ckpt_tier.hot.layout import Layout, Place
 
 SEED = Layout.parse("model_gpu{series}/model_step_{step}.pt")
 
@@ -12,11 +12,11 @@ SEED = Layout.parse("model_gpu{series}/model_step_{step}.pt")
 @pytest.mark.parametrize(
     ("pattern", "path", "checkpoint"),
     [
-        (SEED.pattern, "model_gpu3/model_step_740000.pt", ("3", 740_000)),
-        (SEED.pattern, "model_gpu3/model_step_000740000.pt", ("3", 740_000)),
-        (SEED.pattern, "model_gpu3/model_step_0.pt", ("3", 0)),
-        (SEED.pattern, "model_gpu3/model_step_000.pt", ("3", 0)),
-        (SEED.pattern, f"model_gpu3/model_step_{MAX_STEP}.pt", ("3", MAX_STEP)),
+        (SEED.pattern, "model_gpu3/model_step_740000.pt", Place("3", 740_000)),
+        (SEED.pattern, "model_gpu3/model_step_000740000.pt", Place("3", 740_000)),
+        (SEED.pattern, "model_gpu3/model_step_0.pt", Place("3", 0)),
+        (SEED.pattern, "model_gpu3/model_step_000.pt", Place("3", 0)),
+        (SEED.pattern, f"model_gpu3/model_step_{MAX_STEP}.pt", Place("3", MAX_STEP)),
         (SEED.pattern, f"model_gpu3/model_step_{MAX_STEP + 1}.pt", None),
         (SEED.pattern, "model_gpu3/model_step_.pt", None),
         (SEED.pattern, "model_gpu3/model_step_-5.pt", None),
@@ -27,15 +27,15 @@ SEED = Layout.parse("model_gpu{series}/model_step_{step}.pt")
         (SEED.pattern, "x/model_gpu3/model_step_5.pt", None),
         (SEED.pattern, "model_gpuA/model_step_5.pt", None),
         (SEED.pattern, "model_gpu/model_step_5.pt", None),
-        (SEED.pattern, f"model_gpu{'a' * 64}/model_step_5.pt", ("a" * 64, 5)),
+        (SEED.pattern, f"model_gpu{'a' * 64}/model_step_5.pt", Place("a" * 64, 5)),
         (SEED.pattern, f"model_gpu{'a' * 65}/model_step_5.pt", None),
-        ("step_{step}.pt", "step_5.pt", ("main", 5)),
-        ("{series}_{step}.pt", "run_1_5.pt", ("run_1", 5)),
-        ("{step}/model_{step:09d}.pt", "5/model_000000005.pt", ("main", 5)),
+        ("step_{step}.pt", "step_5.pt", Place("main", 5)),
+        ("{series}_{step}.pt", "run_1_5.pt", Place("run_1", 5)),
+        ("{step}/model_{step:09d}.pt", "5/model_000000005.pt", Place("main", 5)),
         ("{step}/model_{step:09d}.pt", "5/model_000000006.pt", None),
-        ("{series}/{series}-{step}.pt", "a/a-5.pt", ("a", 5)),
+        ("{series}/{series}-{step}.pt", "a/a-5.pt", Place("a", 5)),
         ("{series}/{series}-{step}.pt", "a/b-5.pt", None),
-        ("{series}/step+{step}.pt", "a/step+5.pt", ("a", 5)),
+        ("{series}/step+{step}.pt", "a/step+5.pt", Place("a", 5)),
         ("{series}/step+{step}.pt", "a/stepp5.pt", None),
         (".{series}/{step}.pt", ".ckpt-tier/5.pt", None),
     ],
@@ -72,13 +72,13 @@ def test_a_series_or_step_without_a_place_is_refused() -> None:
         ("", "it has an empty name, . or .. on its path", None),
         ("../{step}.pt", "it has an empty name, . or .. on its path", None),
         ("a//{step}.pt", "it has an empty name, . or .. on its path", None),
-        ("{step}/", "it has an empty name, . or .. on its path", None),
+        ("{step}//", "it has an empty name, . or .. on its path", None),
         ("/a/{step}.pt", "it is absolute", "[hot] path says where the folder is, layout what is below it"),
         ("a\\{step}.pt", "it holds a backslash or a control character", "separate folders by /"),
         (".ckpt-tier/{step}.pt", ".ckpt-tier/ holds files of ckpt-tier itself", None),
-        ("{rank}/{step}.pt", "{rank} is not in this version: a checkpoint is one file", None),
-        ("{epoch}.pt", "{epoch} is unknown", "there are {step} and {series}"),
-        ("{}.pt", "{} is unknown", "there are {step} and {series}"),
+        ("{rank}.pt", "it has no {step}", None),
+        ("{epoch}.pt", "{epoch} is unknown", "there are {step}, {series} and {rank}"),
+        ("{}.pt", "{} is unknown", "there are {step}, {series} and {rank}"),
         ("{step:9d}.pt", "{step:9d} is unknown", "leading zeros are written like {step:09d}"),
         ("{step:099d}.pt", "{step:099d} is unknown", "leading zeros are written like {step:09d}"),
         ("{step.pt", "a { without its }, or the other way round", None),
@@ -128,7 +128,7 @@ def test_what_format_writes_match_reads_back(pattern: str, series: str, step: in
     assert layout is not None
     name = series if layout.has_series else "main"
     path = layout.format(name, step)
-    assert layout.match(path) == (name, step)
+    assert layout.match(path) == Place(name, step)
     names = path.split("/")
     assert len(names) == len(layout.segments)
     assert all(segment.fullmatch(name) for segment, name in zip(layout.segments, names, strict=True))

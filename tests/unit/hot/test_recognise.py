@@ -52,7 +52,7 @@ def test_the_layout_of_a_folder_is_recognised(pattern: str, paths: list[str], tm
     assert found.layout is not None, found.why_not
     assert found.layout.pattern == pattern
     assert found.scan is not None
-    assert {file.path for file in found.scan.files} == set(paths)
+    assert {copy.path for copy in found.scan.copies} == set(paths)
     assert (found.unfit, found.why_not, found.complete) == ((), "", True)
 
 

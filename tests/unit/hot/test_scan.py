@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_tier.core.nouns import Stamp
+from ckpt_tier.core.nouns import FileStamp, Stamp
 from ckpt_tier.errors import ConfigError
-from ckpt_tier.hot.layout import Layout
+from ckpt_tier.hot.layout import Layout, Place
 from ckpt_tier.hot.scan import Ambiguous, Skipped, look_at, scan, tracked
 
 SEED = Layout.parse("model_gpu{series}/model_step_{step}.pt")
@@ -27,15 +27,14 @@ def save(root: Path, *paths: str, data: bytes = b"data") -> None:
 def test_a_scan_says_of_each_file_what_one_stat_knows(tmp_path: Path) -> None:
     save(tmp_path, "model_gpu1/model_step_10.pt", "model_gpu1/model_step_9.pt", "model_gpu0/model_step_10.pt")
     path = tmp_path / "model_gpu0/model_step_10.pt"
-    path.chmod(0o640)
-    os.link(path, tmp_path / "another")
     found = scan(tmp_path, SEED)
-    assert [(file.series, file.step) for file in found.files] == [("0", 10), ("1", 9), ("1", 10)]
-    first, seen = found.files[0], path.stat()
+    assert [(copy.series, copy.step) for copy in found.copies] == [("0", 10), ("1", 9), ("1", 10)]
+    first, seen = found.copies[0], path.stat()
     assert first.path == "model_gpu0/model_step_10.pt"
     assert first.stamp == Stamp(seen.st_ino, 4, seen.st_mtime_ns)
-    assert (first.mtime_ns, first.ctime_ns) == (seen.st_mtime_ns, seen.st_ctime_ns)
-    assert (first.links, first.mode) == (2, 0o640)
+    assert first.files == (FileStamp(first.path, first.stamp),)
+    assert (first.mtime_ns, first.changed_ns) == (seen.st_mtime_ns, max(seen.st_mtime_ns, seen.st_ctime_ns))
+    assert first.rank is None
     assert (found.ambiguous, found.skipped, found.errors, found.problems) == ((), (), (), ())
 
 
@@ -49,19 +48,19 @@ def test_what_the_layout_has_no_place_for_is_passed_over(tmp_path: Path) -> None
         "model_gpu0/deeper/model_step_5.pt",
         "model_step_5.pt",
     )
-    assert [file.path for file in scan(tmp_path, SEED).files] == ["model_gpu0/model_step_5.pt"]
+    assert [copy.path for copy in scan(tmp_path, SEED).copies] == ["model_gpu0/model_step_5.pt"]
 
 
 def test_our_own_folder_is_never_scanned(tmp_path: Path) -> None:
     save(tmp_path, ".ckpt-tier/5.pt", ".other/5.pt")
     found = scan(tmp_path, Layout.parse(".{series}/{step}.pt"))
-    assert [file.path for file in found.files] == [".other/5.pt"]
+    assert [copy.path for copy in found.copies] == [".other/5.pt"]
 
 
 def test_two_names_for_one_step_are_reported_and_neither_is_taken(tmp_path: Path) -> None:
     save(tmp_path, "step_5.pt", "step_005.pt", "step_6.pt")
     found = scan(tmp_path, FLAT)
-    assert [file.step for file in found.files] == [6]
+    assert [copy.step for copy in found.copies] == [6]
     assert found.ambiguous == (Ambiguous("main", 5, ("step_005.pt", "step_5.pt")),)
     (problem,) = found.problems
     assert problem.startswith("step_005.pt and step_5.pt both claim to be step 5 of series main: neither is taken")
@@ -74,10 +73,10 @@ def test_symlinks_folders_and_pipes_are_skipped_with_their_reason(tmp_path: Path
     os.mkfifo(tmp_path / "step_4.pt")
     (tmp_path / "step_5.pt").symlink_to("nowhere")
     found = scan(tmp_path, FLAT)
-    assert [file.step for file in found.files] == [1]
+    assert [copy.step for copy in found.copies] == [1]
     assert found.skipped == (
         Skipped("step_2.pt", "it is a symlink"),
-        Skipped("step_3.pt", "it is a folder: this version takes checkpoints of one file"),
+        Skipped("step_3.pt", "it is a folder: a layout that ends in / takes folders"),
         Skipped("step_4.pt", "it is not a file"),
         Skipped("step_5.pt", "it is a symlink"),
     )
@@ -88,7 +87,7 @@ def test_a_symlinked_folder_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "hot").mkdir()
     (tmp_path / "hot" / "model_gpu0").symlink_to(tmp_path / "elsewhere")
     found = scan(tmp_path / "hot", SEED)
-    assert found.files == ()
+    assert found.copies == ()
     assert found.skipped == (Skipped("model_gpu0", "it is a symlink: put the folder itself here"),)
 
 
@@ -109,7 +108,7 @@ def test_an_unreadable_folder_is_an_error_in_the_result(ours: Path) -> None:
     (ours / "model_gpu1").chmod(0)
     (ours / "model_gpu2").chmod(stat.S_IRUSR)
     found = scan(ours, SEED)
-    assert [file.series for file in found.files] == ["0"]
+    assert [copy.series for copy in found.copies] == ["0"]
     assert found.problems == (
         "can't look at model_gpu2/model_step_5.pt: Permission denied",
         "can't look into model_gpu1/: Permission denied",
@@ -132,9 +131,9 @@ def test_a_missing_hot_folder_is_an_error_of_the_configuration(tmp_path: Path) -
 def test_one_file_can_be_looked_at_again(tmp_path: Path) -> None:
     save(tmp_path, "step_5.pt")
     (tmp_path / "step_6.pt").symlink_to("step_5.pt")
-    assert look_at(tmp_path, "step_5.pt", "main", 5) == scan(tmp_path, FLAT).files[0]
+    assert look_at(tmp_path, "step_5.pt", Place("main", 5)) == scan(tmp_path, FLAT).copies[0]
     for path in ("step_6.pt", "step_7.pt", "step_5.pt/x", "."):
-        assert look_at(tmp_path, path, "main", 5) is None
+        assert look_at(tmp_path, path, Place("main", 5)) is None
 
 
 def test_ten_thousand_files_are_scanned_at_once(tmp_path: Path) -> None:
@@ -143,7 +142,7 @@ def test_ten_thousand_files_are_scanned_at_once(tmp_path: Path) -> None:
         for step in range(1000):
             (tmp_path / f"model_gpu{series}/model_step_{step}.pt").touch()
     begin = time.process_time()
-    assert len(scan(tmp_path, SEED).files) == 10_000
+    assert len(scan(tmp_path, SEED).copies) == 10_000
     assert time.process_time() - begin < 1.0
 
 

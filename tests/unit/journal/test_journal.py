@@ -16,7 +16,7 @@ from ckpt_tier.journal.saves import Save
 
 
 def save(step: int = 5, **fields: object) -> Save:
-    plain = Save(series="0", step=step, path=f"{step}.pt", stamp=Stamp(1, 2, 3), saved_at=100.0)
+    plain = Save(series="0", step=step, path=f"{step}.pt", stamp=Stamp(1, 2, 3), files=(), saved_at=100.0)
     return msgspec.structs.replace(plain, **fields)
 
 

@@ -1,0 +1,245 @@
+"""A folder as one checkpoint: taken up when whole, committed as one, evicted and brought back by one rename."""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from ckpt_tier.core.events import Evicted, NotEvicted
+from ckpt_tier.core.states import State
+from ckpt_tier.errors import ConflictError
+from ckpt_tier.flow import evict
+from tests.builders import TwoTiers, checkpoint
+from tests.kills import killed_at
+
+LAYOUT = "checkpoint-{step}/"
+
+
+@pytest.fixture
+def tiers(tmp_path: Path) -> TwoTiers:
+    return TwoTiers(tmp_path, layout=LAYOUT, keep_last=1)
+
+
+def write(tiers: TwoTiers, step: int, seed: int = 0, *, done: bool = True) -> Path:
+    """A folder as trainers of language models write it: shards, optimizer, and text."""
+    folder = tiers.hot / f"checkpoint-{step}"
+    (folder / "global").mkdir(parents=True, exist_ok=True)
+    files = {
+        "model-00001.pt": checkpoint(step, seed),
+        "global/optimizer.pt": checkpoint(step, seed + 50),
+        "config.json": json.dumps({"seed": seed}).encode(),
+    }
+    if done:
+        files["trainer_state.json"] = b'{"global_step": %d}' % step
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+        tiers.touch(folder / name)
+    return folder
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def cold_steps(tiers: TwoTiers) -> list[int]:
+    return tiers.cold_steps("main")
+
+
+def test_a_folder_is_one_checkpoint_of_one_member_with_all_its_files(tiers: TwoTiers) -> None:
+    folder = write(tiers, 5)
+    expected = content(folder)
+    tiers.sync()
+    assert cold_steps(tiers) == [5]
+    [listed] = tiers.operations().checkpoints()
+    assert listed.size_bytes == sum(map(len, expected.values()))
+    [back] = tiers.operations().restore(print, step=5, to=tiers.root / "back")
+    assert content(tiers.root / "back" / "checkpoint-5") == expected
+    assert {path.name for path in back.files} == {"model-00001.pt", "optimizer.pt", "config.json", "trainer_state.json"}
+
+
+def test_the_sums_beside_the_data_restore_it_without_this_program(tiers: TwoTiers) -> None:
+    write(tiers, 5)
+    tiers.sync()
+    [sums] = [data for key, data in tiers.objects().items() if "SHA256SUMS" in key]
+    assert len(sums.splitlines()) == 4
+    assert b"checkpoint-5/global/optimizer.pt" in sums
+
+
+def test_older_folders_are_evicted_whole_and_leave_nothing_behind(tiers: TwoTiers) -> None:
+    for step in (5, 6, 7):
+        write(tiers, step)
+    tiers.sync()
+    assert sorted(p.name for p in tiers.hot.iterdir() if not p.name.startswith(".ckpt-tier")) == ["checkpoint-7"]
+    assert cold_steps(tiers) == [5, 6, 7]
+
+
+def test_a_folder_with_one_bad_shard_is_rejected_with_the_shard_named(tiers: TwoTiers) -> None:
+    folder = write(tiers, 5)
+    shard = folder / "global" / "optimizer.pt"
+    os.truncate(shard, 100)
+    tiers.sync()
+    assert cold_steps(tiers) == []
+    [save] = tiers.saves()
+    assert save.state is State.REJECTED
+    assert save.reason.startswith("global/optimizer.pt: ")
+    assert content(folder)
+
+
+def test_a_folder_is_taken_up_only_once_the_file_that_says_so_is_in_it(tiers: TwoTiers) -> None:
+    tiers.set(hot={"complete_when": "trainer_state.json"})
+    write(tiers, 5, done=False)
+    tiers.sync()
+    assert tiers.saves() == []
+    [plan] = tiers.operations().plan()
+    assert (plan.kind, plan.after) == ("wait", "a file trainer_state.json is in it")
+    write(tiers, 5)
+    tiers.sync()
+    assert cold_steps(tiers) == [5]
+
+
+def test_a_folder_that_still_gets_files_is_waited_for(tiers: TwoTiers) -> None:
+    tiers.set(hot={"settle": 10.0})
+    tiers.clock.time = time.time()
+    folder = write(tiers, 5)
+    for path in folder.rglob("*"):
+        os.utime(path, (5.0, 5.0))
+    tiers.clock.time = time.time() + 3.0
+    assert [action.kind for action in tiers.operations().plan()] == ["wait"]
+
+
+def test_the_hook_hands_a_whole_folder_over_and_keeps_it_from_the_trainers_own_clean_up(tiers: TwoTiers) -> None:
+    folder = write(tiers, 5)
+    expected = content(folder)
+    tiers.tier().saved(folder, 5, metrics={"loss": 2.0})
+    assert len(tiers.unsent()) == 4
+    shutil.rmtree(folder)
+    tiers.sync()
+    assert cold_steps(tiers) == [5]
+    assert tiers.unsent() == []
+    tiers.operations().restore(print, step=5)
+    assert content(folder) == expected
+
+
+def test_a_file_that_the_trainer_deletes_from_a_folder_meanwhile_comes_from_its_link(tiers: TwoTiers) -> None:
+    folder = write(tiers, 5)
+    expected = content(folder)
+    tiers.tier().saved(folder, 5)
+    (folder / "global" / "optimizer.pt").unlink()
+    tiers.sync()
+    [first, *_] = [m for m in tiers.operations().checkpoints() if m.committed_at]
+    tiers.operations().restore(print, step=5, generation=first.generation, to=tiers.root / "back")
+    assert content(tiers.root / "back" / "checkpoint-5") == expected
+
+
+def test_a_folder_saved_twice_is_two_generations(tiers: TwoTiers) -> None:
+    write(tiers, 5, seed=1)
+    tiers.sync()
+    write(tiers, 5, seed=2)
+    tiers.sync()
+    assert cold_steps(tiers) == [5, 5]
+
+
+def test_a_file_that_came_into_a_folder_after_its_commit_calls_the_eviction_off(
+    tiers: TwoTiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tiers, 5)
+    write(tiers, 6)
+    real = evict.rename_no_replace
+
+    def then_write(source: Path, target: Path) -> None:
+        if target.name.endswith(".evicting"):
+            (source / "late.json").write_text("{}")
+        real(source, target)
+
+    monkeypatch.setattr(evict, "rename_no_replace", then_write)
+    tiers.sync()
+    assert (tiers.hot / "checkpoint-5" / "late.json").exists()
+    assert (tiers.hot / "checkpoint-5" / "model-00001.pt").exists()
+    assert tiers.happened(NotEvicted)
+    assert not tiers.happened(Evicted)
+
+
+def test_a_folder_that_is_open_is_not_evicted(tiers: TwoTiers) -> None:
+    write(tiers, 5)
+    write(tiers, 6)
+    with (tiers.hot / "checkpoint-5" / "config.json").open("rb"):
+        tiers.sync()
+    assert (tiers.hot / "checkpoint-5").is_dir()
+
+
+@pytest.mark.parametrize("count", range(40))
+def test_a_kill_at_any_moment_loses_nothing_and_leaves_no_half_folder(tiers: TwoTiers, count: int) -> None:
+    expected = {step: content(write(tiers, step)) for step in (5, 6)}
+    with killed_at(count):
+        tiers.sync()
+    tiers.sync()
+    assert cold_steps(tiers) == [5, 6]
+    assert sorted(p.name for p in tiers.hot.iterdir() if p.name != ".ckpt-tier") == ["checkpoint-6"]
+    for step, files in expected.items():
+        to = tiers.root / f"back-{step}"
+        tiers.operations().restore(print, step=step, to=to)
+        assert content(to / f"checkpoint-{step}") == files
+
+
+def test_a_folder_of_which_everything_was_proven_is_removed_by_the_next_start(tiers: TwoTiers) -> None:
+    write(tiers, 6)
+    half = tiers.hot / f".checkpoint-5.{'0' * 16}.evicted"
+    half.mkdir()
+    (half / "rest.pt").write_bytes(b"x")
+    tiers.sync()
+    assert not half.exists()
+
+
+def test_an_existing_folder_with_other_files_is_kept_unless_forced(tiers: TwoTiers) -> None:
+    folder = write(tiers, 5, seed=1)
+    expected = content(folder)
+    tiers.sync()
+    (folder / "config.json").write_text("mine")
+    with pytest.raises(ConflictError):
+        tiers.operations().restore(print, step=5)
+    assert (folder / "config.json").read_text() == "mine"
+    tiers.operations().restore(print, step=5, force=True)
+    assert content(folder) == expected
+    aside = list((tiers.hot / ".ckpt-tier" / "replaced").iterdir())
+    assert [path.read_text() for path in aside] == ["mine"]
+
+
+@pytest.mark.parametrize("count", range(14))
+def test_a_restore_that_is_killed_shows_a_whole_folder_or_none(tiers: TwoTiers, count: int) -> None:
+    expected = content(write(tiers, 5))
+    tiers.sync()
+    to = tiers.root / "back"
+    with killed_at(count):
+        tiers.operations().restore(print, step=5, to=to)
+    assert not (to / "checkpoint-5").exists() or content(to / "checkpoint-5") == expected
+    tiers.operations().restore(print, step=5, to=to)
+    assert content(to / "checkpoint-5") == expected
+    assert [path.name for path in to.iterdir()] == ["checkpoint-5"]
+
+
+def test_a_symlink_in_a_folder_is_said_and_the_folder_left_alone(tiers: TwoTiers) -> None:
+    folder = write(tiers, 5)
+    (folder / "best.pt").symlink_to("model-00001.pt")
+    tiers.sync()
+    assert cold_steps(tiers) == []
+    assert any("checkpoint-5/best.pt is neither file nor folder" in str(event) for event in tiers.events)
+
+
+def test_each_rank_may_save_a_folder_of_its_own(tmp_path: Path) -> None:
+    tiers = TwoTiers(tmp_path, layout="step_{step}/rank{rank}/", keep_last=1)
+    for step in (5, 6):
+        for rank in range(2):
+            folder = tiers.hot / f"step_{step}" / f"rank{rank}"
+            folder.mkdir(parents=True)
+            for name in ("model.pt", "optimizer.pt"):
+                (folder / name).write_bytes(checkpoint(step, rank))
+                tiers.touch(folder / name)
+            tiers.tier().saved(folder, step, world_size=2)
+    tiers.sync()
+    assert cold_steps(tiers) == [5, 6]
+    assert [p.name for p in sorted((tiers.hot / "step_5").glob("*"))] == []
+    tiers.operations().restore(print, step=5)
+    assert (tiers.hot / "step_5/rank1/optimizer.pt").read_bytes() == checkpoint(5, 1)
