@@ -58,15 +58,8 @@ def recognise(root: Path) -> Recognised:
     if not seen.sample:
         why = "no file in it is named like a checkpoint" if seen.files_in else "it holds no files yet"
         return _unknown(seen, [], why, _SET_IT)
-    folder = _checkpoint_folder(seen)
-    if folder:
-        return _unknown(
-            seen,
-            [],
-            f"{folder} is a folder of several files for one checkpoint, and this version takes checkpoints of one file",
-            "save each checkpoint as one file, or name the one file to keep in [hot] layout",
-        )
-    found = candidates(seen.sample)
+    folders = _checkpoint_folders(seen)
+    found = [_of_folders(each) for each in candidates(folders)] if folders else candidates(seen.sample)
     possible = [candidate for candidate in found if not candidate.varies_together]
     if not possible or (found[0].varies_together and len(possible[0].paths) * 2 < len(found[0].paths)):
         return _unknown(seen, [], *_why_none(found, seen))
@@ -113,7 +106,7 @@ def _known(root: Path, seen: Survey, best: Candidate, rest: list[Candidate]) -> 
             for name, files in sorted(by_series.items())
         ),
         scan=through,
-        unfit=(*unfit, *seen.others),
+        unfit=(*unfit, *(other for other in seen.others if other.path not in taken)),
         others=_told([each for each in rest if not each.paths <= best.paths]),
         complete=seen.complete,
     )
@@ -161,8 +154,13 @@ def _why_unfit(path: str, layout: Layout) -> str:
     return "it does not fit the layout"
 
 
-def _checkpoint_folder(seen: Survey) -> str:
-    """The first folder that looks like one checkpoint of several files, if most of the files lie in such folders."""
+def _of_folders(candidate: Candidate) -> Candidate:
+    """The candidate that folders gave, as a layout of folders."""
+    return msgspec.structs.replace(candidate, layout=Layout.parse(f"{candidate.layout.pattern}/"))
+
+
+def _checkpoint_folders(seen: Survey) -> list[str]:
+    """The folders that look like one checkpoint of several files each, if most of the files lie in such folders."""
     inside: defaultdict[str, list[str]] = defaultdict(list)
     for path in seen.sample:
         names = path.split("/")
@@ -177,7 +175,7 @@ def _checkpoint_folder(seen: Survey) -> str:
         and not any(_file_names_a_step(path) for path in paths)
     }
     held = sum(len(paths) for paths in several.values())
-    return min(several) if several and held * 2 >= len(seen.sample) else ""
+    return sorted(folder.rstrip("/") for folder in several) if held * 2 >= len(seen.sample) else []
 
 
 def _names_a_step(name: str, *, bare: bool) -> bool:
