@@ -11,13 +11,16 @@ from typing import Any
 
 import paramiko
 from fsspec.implementations.sftp import SFTPFileSystem
-from paramiko.sftp import CMD_EXTENDED
+from paramiko.sftp import CMD_EXTENDED, CMD_READ, CMD_STATUS, int64
 
 from ckpt_tier.errors import AccessDeniedError
 
 SECONDS = 60
 """How long one answer of the server may take."""
 _KEEP_ALIVE = 30
+_REQUEST = 2**15
+"""Bytes per read that every server gives: https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02#section-3"""
+_UNDER_WAY = 64
 _OUR_OPTIONS = ("use_listings_cache",)
 
 # paramiko logs the tracebacks of what it also raises; without a handler Python would print them.
@@ -79,8 +82,7 @@ class KnownServers(SFTPFileSystem):  # type: ignore[misc]  # fsspec is untyped
         """The bytes from `start` to `end`, fewer where the file ends before."""
         with self.ftp.open(path, "rb", bufsize=0) as file:
             size = file.stat().st_size or 0
-            first, last = start or 0, size if end is None else min(end, size)
-            return b"".join(file.readv([(first, last - first)])) if first < last else b""
+            return _Ahead(self.ftp, file.handle).read(start or 0, size if end is None else min(end, size))
 
     def mv(self, old: str, new: str, **_options: Any) -> None:
         """Renames, and replaces what is there."""
@@ -102,6 +104,47 @@ class KnownServers(SFTPFileSystem):  # type: ignore[misc]  # fsspec is untyped
                 self.ftp.stat(new)
                 raise FileExistsError(new) from error
             raise
+
+
+class _Ahead:
+    """Reads of one open file, many of them asked for before the first is answered.
+
+    paramiko's own reading ahead does it with a thread that sends while another does, and was seen to stand still for
+    seconds. This takes its place in paramiko's bookkeeping as a file would.
+    """
+
+    def __init__(self, ftp: Any, handle: bytes) -> None:
+        self._ftp = ftp
+        self._handle = handle
+        self._asked: dict[int, int] = {}  # request number → offset
+        self._came: dict[int, bytes] = {}  # offset → bytes
+
+    def read(self, start: int, end: int) -> bytes:
+        """Bytes `start` … `end`; fewer where the server gives fewer."""
+        for offset in range(start, end, _REQUEST):
+            if len(self._asked) >= _UNDER_WAY:
+                self._ftp._read_response()
+            length = min(_REQUEST, end - offset)
+            number = self._ftp._async_request(self, CMD_READ, self._handle, int64(offset), length)
+            self._asked[number] = offset
+        while self._asked:
+            self._ftp._read_response()
+        return self._joined(start)
+
+    def _async_response(self, kind: int, message: Any, number: int) -> None:
+        offset = self._asked.pop(number)
+        if kind == CMD_STATUS:
+            self._ftp._convert_status(message)  # raises
+        self._came[offset] = message.get_string()
+
+    def _joined(self, start: int) -> bytes:
+        """What came without a gap. (A server may answer with less than was asked for.)"""
+        blocks = []
+        position = start
+        while block := self._came.get(position):
+            blocks.append(block)
+            position += len(block)
+        return b"".join(blocks)
 
 
 class _Unknown(paramiko.MissingHostKeyPolicy):  # type: ignore[misc]  # so is paramiko
