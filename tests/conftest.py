@@ -16,7 +16,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest_plugins = ["tests.minio", "tests.sftp", "tests.stores"]
 
 SLOW_FOLDERS = {"cli", "crash", "demo", "integration"}
-SLOW_STORES = ("[minio", "[weak")
+SLOW_STORES = ("[minio", "[weak", "[sftp")
 TESTS = Path(__file__).parent
 
 

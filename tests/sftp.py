@@ -14,23 +14,34 @@ from typing import Any
 import msgspec
 import paramiko
 import pytest
-from paramiko import SFTP_FAILURE, SFTP_OK, SFTPAttributes, SFTPHandle, SFTPServer, SFTPServerInterface
+from paramiko import (
+    SFTP_FAILURE,
+    SFTP_OK,
+    SFTP_PERMISSION_DENIED,
+    SFTPAttributes,
+    SFTPHandle,
+    SFTPServer,
+    SFTPServerInterface,
+)
 
 USER = "trainer"
 
 
 class Trouble:
-    """What goes wrong. `seen` lists each request that changes something."""
+    """What goes wrong."""
 
     def __init__(self) -> None:
-        self.seen: list[str] = []
         self.cut_after: int | None = None
         """The connection breaks once so many bytes were written."""
         self.lose_from: int | None = None
         """Bytes from this offset of a file on are acknowledged and not written."""
+        self.zero_from: int | None = None
+        """Bytes from this offset of a file on are written as zeros."""
         self.flip_at: int | None = None
         """The byte at this offset of a file is written with one bit changed."""
         self.rename_replaces = False
+        self.denied = False
+        """No file may be opened."""
         self.on_rename: Callable[[], None] = lambda: None
         self.written = 0
 
@@ -87,6 +98,9 @@ class _Handle(SFTPHandle):
             return SFTP_FAILURE
         if trouble.lose_from is not None and offset + len(data) > trouble.lose_from:
             data = data[: max(0, trouble.lose_from - offset)]
+        if trouble.zero_from is not None and offset + len(data) > trouble.zero_from:
+            kept = data[: max(0, trouble.zero_from - offset)]
+            data = kept + bytes(len(data) - len(kept))
         if trouble.flip_at is not None and offset <= trouble.flip_at < offset + len(data):
             wrong = bytearray(data)
             wrong[trouble.flip_at - offset] ^= 1
@@ -137,21 +151,19 @@ class _Files(SFTPServerInterface):
 
     @_answering
     def open(self, path: str, flags: int, _attributes: Any) -> Any:
+        if self._trouble.denied:
+            return SFTP_PERMISSION_DENIED
         writes = flags & (os.O_WRONLY | os.O_RDWR)
         descriptor = os.open(self._real(path), flags & ~os.O_WRONLY | (os.O_RDWR if writes else 0), 0o644)
-        if writes:
-            self._trouble.seen.append(f"write {path}")
         return _Handle(os.fdopen(descriptor, "r+b" if writes else "rb", 0), self._trouble, self._cut, flags)
 
     @_answering
     def remove(self, path: str) -> int:
-        self._trouble.seen.append(f"remove {path}")
         Path(self._real(path)).unlink()
         return int(SFTP_OK)
 
     @_answering
     def rename(self, old: str, new: str) -> int:
-        self._trouble.seen.append(f"rename {new}")
         self._trouble.on_rename()
         if self._trouble.rename_replaces:
             Path(self._real(old)).replace(self._real(new))
@@ -162,7 +174,6 @@ class _Files(SFTPServerInterface):
 
     @_answering
     def posix_rename(self, old: str, new: str) -> int:
-        self._trouble.seen.append(f"replace {new}")
         Path(self._real(old)).replace(self._real(new))
         return int(SFTP_OK)
 
