@@ -4,7 +4,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 
-from ckpt_tier.errors import IntegrityError
+from ckpt_tier.errors import ConfigError, IntegrityError, MissingKeyError, UnavailableError
 from ckpt_tier.store.fsspec_errors import no_root, translated
 from ckpt_tier.store.fsspec_place import HIDDEN, Connections, Filesystem, Place
 from ckpt_tier.store.fsspec_read import children, file_info, is_there, read_into, read_range
@@ -44,7 +44,7 @@ class FsspecStore:
     def capabilities(self) -> Capabilities:
         with self._lock:
             if self._capabilities is None:
-                with self._at(_PROBE) as fs:
+                with self._writing(_PROBE) as fs:
                     self._capabilities = Capabilities(
                         conditional_put=self._writer.conditional(fs), verifies_uploads=False
                     )
@@ -77,12 +77,12 @@ class FsspecStore:
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         self._place.path(key)
-        with self._at(key) as fs:
+        with self._writing(key) as fs:
             self._writer.put(fs, key, data, if_absent=if_absent)
 
     def upload(self, key: str, source: Source, watch: Watch) -> None:
         self._place.path(key)
-        with self._at(key) as fs:
+        with self._writing(key) as fs:
             self._writer.upload(fs, key, source, watch)
 
     def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
@@ -107,3 +107,15 @@ class FsspecStore:
         """A filesystem, whose errors are translated as having happened to `key`."""
         with translated(f"{self.url}/{key}"), self._connections.one() as fs:
             yield fs
+
+    @contextlib.contextmanager
+    def _writing(self, key: str) -> Iterator[Filesystem]:
+        """As `_at`; what is missing for a write is not the object, but the place for it."""
+        try:
+            with self._at(key) as fs:
+                yield fs
+        except MissingKeyError as error:
+            where = f"{self.url}/{key} can't be written"
+            if self._place.is_object_store:
+                raise ConfigError(where, "there seems to be no such bucket", "look at `url` in [cold]") from error
+            raise UnavailableError(where, "a folder or file for it went away", "it is tried again") from error

@@ -132,6 +132,10 @@ class Writer:
         except FileExistsError:
             self._require_same(fs, key, source, cut)
             return
+        except Exception:
+            if told.stopped is not None:  # the library's tidying up may have failed over it
+                raise told.stopped from None
+            raise
         if not proven(fs, path, source.size, cut):
             fs.rm_file(path)
             _copy(source, descriptor, cut, lambda _block: None)  # raises if it is the source that changed
@@ -302,11 +306,16 @@ class _Told:
     def __init__(self, watch: Watch) -> None:
         self._watch = watch
         self._told = 0
+        self.stopped: CkptTierError | None = None
 
     def up_to(self, count: int) -> None:
         if count > self._told:
             fresh, self._told = count - self._told, count
-            self._watch.moved(fresh)
+            try:
+                self._watch.moved(fresh)
+            except CkptTierError as error:
+                self.stopped = error
+                raise
 
     def callback(self) -> Any:
         """The object that fsspec calls."""
