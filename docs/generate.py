@@ -31,7 +31,7 @@ variable `CKPT_TIER_CONFIG`, else in the current folder or the nearest one above
 - Sizes are written like `"1.2GB"` (powers of 1000) or `"50GiB"` (powers of 1024), durations like `"10s"`, `"2m"`,
   `"12h"` or `"7d"`.
 - Credentials don't belong here and are refused: they come from the standard AWS chain (environment, `~/.aws`, the
-  machine's role).
+  machine's role); for stores other than S3, from where their own clients look (see operations.md).
 - An unknown key, a wrong type or an impossible value is an error (exit code 3) that names the key and the fix.
 """
 

@@ -13,10 +13,10 @@ settings.load_profile("untimed")
 # A shell that starts the tests in the background has SIGINT ignored, and every child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-pytest_plugins = ["tests.minio", "tests.stores"]
+pytest_plugins = ["tests.minio", "tests.sftp", "tests.stores"]
 
 SLOW_FOLDERS = {"cli", "crash", "demo", "integration"}
-SLOW_STORES = ("[minio", "[weak")
+SLOW_STORES = ("[minio", "[weak", "[sftp")
 TESTS = Path(__file__).parent
 
 

@@ -3,22 +3,31 @@
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.registry import _registry
 
 from ckpt_tier.core.pieces import PieceChecksums, pieces
 from ckpt_tier.errors import CancelledError
 from ckpt_tier.store.folder import FolderStore
+from ckpt_tier.store.fsspec_place import Place
+from ckpt_tier.store.fsspec_store import FsspecStore
 from ckpt_tier.store.protocol import Source, Store
 from ckpt_tier.store.s3 import S3Store
 from ckpt_tier.store.s3_requests import S3Options
 from ckpt_tier.system.digests import crc64nvme, to_hex
 from tests.minio import Bucket, Server, fresh_bucket, running_moto, set_credentials
+from tests.sftp import Sftp
 
 PIECE = 5 * 2**20
 """The smallest that S3 takes."""
 
-KINDS = ("folder", "minio", "weak")
+KINDS = ("folder", "minio", "weak", "memory", "sftp", "object")
+ON_FSSPEC = ("memory", "sftp", "object")
+RESUMING = ("folder", "minio", "weak")
+"""The kinds whose uploads go on where they were cut off."""
 
 
 class Counter:
@@ -62,6 +71,57 @@ def folder_store(root: Path) -> FolderStore:
     return store
 
 
+def fsspec_store(url: str) -> FsspecStore:
+    """The store over a URL."""
+    return FsspecStore(Place(url))
+
+
+def fsspec_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A root that nobody else uses: memory is one for the whole process."""
+    name = tmp_path.name
+    if kind == "sftp":
+        sftp: Sftp = request.getfixturevalue("sftp")
+        (sftp.root / name).mkdir()
+        return sftp.url(name)
+    if kind == "object":
+        request.getfixturevalue("object_store")
+        return f"gs://{name}/pre/fix"
+    return f"memory://{name}"
+
+
+class Objects(MemoryFileSystem):  # type: ignore[misc]  # fsspec is untyped
+    """Does what an object store does and fsspec's memory does not: an object appears when all of it is there, and is
+    created on the condition that there is none. A stand-in, for there is no Google Cloud Storage in a test."""
+
+    protocol = ("gs", "gcs")
+    store: dict[str, Any] = {}  # noqa: RUF012
+    pseudo_dirs: list[str] = [""]  # noqa: RUF012
+    _creating = threading.Lock()
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(MemoryFileSystem._strip_protocol(path.removeprefix("gs://")))
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_options: Any) -> None:
+        with self._creating:
+            super().pipe_file(path, value, mode)
+
+    def put_file(self, lpath: str, rpath: str, callback: Any = None, mode: str = "overwrite", **_options: Any) -> None:
+        blocks = []
+        with Path(lpath).open("rb") as file:
+            while block := file.read(2**20):
+                blocks.append(block)
+                callback.relative_update(len(block))
+        self.pipe_file(rpath, b"".join(blocks), mode)
+
+
+@pytest.fixture
+def object_store(monkeypatch: pytest.MonkeyPatch) -> type[Objects]:
+    """gs:// stands for `Objects`."""
+    monkeypatch.setitem(_registry, "gs", Objects)
+    return Objects
+
+
 @pytest.fixture
 def make_file(tmp_path: Path) -> Callable[[bytes], Path]:
     """Writes a file of its own for each content."""
@@ -100,11 +160,20 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def store(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each kind: a folder, S3 on MinIO, S3 that keeps no checksums."""
+    """An empty store of each kind: a folder, S3 on MinIO, S3 that keeps no checksums; through fsspec its memory, SFTP,
+    and what stands for an object store."""
     if store_kind == "folder":
         return folder_store(tmp_path / "cold")
+    if store_kind in ON_FSSPEC:
+        return fsspec_store(fsspec_url(store_kind, request, tmp_path))
     bucket = request.getfixturevalue("s3" if store_kind == "minio" else "weak_s3")
     return s3_store(bucket)
+
+
+@pytest.fixture
+def resuming(store_kind: str) -> bool:
+    """Whether an upload goes on where it was cut off."""
+    return store_kind in RESUMING
 
 
 @pytest.fixture

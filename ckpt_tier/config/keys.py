@@ -106,7 +106,9 @@ KEYS = (
         "A validator of your own, called with the file's path after the built-in ones.", '"mymodule:check"'),
     Key("cold", "url", 'a URL such as "s3://bucket/prefix" or "file:///mnt/nas/ckpt", or a folder',
         values.cold_url,
-        "Where checkpoints are kept: a bucket and prefix, a folder, or a mounted NAS.",
+        "Where checkpoints are kept: a bucket and prefix, a folder, or a mounted NAS; or another store that fsspec "
+        "speaks, such as `sftp://host/path` or `gs://bucket/prefix` (docs/operations.md says which do what). It never "
+        "holds a password.",
         '"s3://checkpoints/prod"', required=True),
     Key("cold", "endpoint_url", 'the URL of a server, such as "http://127.0.0.1:9000"', values.endpoint_url,
         "The S3 server, where it is not AWS.", '"http://127.0.0.1:9000"', absent="AWS"),

@@ -24,7 +24,8 @@ _CREDENTIAL = re.compile(
 _PASSWORD_IN_URL = re.compile(r"://[^/\s]*:[^/\s]*@")
 _AWS_CHAIN = (
     "remove it; credentials come from the standard AWS chain: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
-    "in the environment, a profile in ~/.aws, or the machine's role"
+    "in the environment, a profile in ~/.aws, or the machine's role; for other stores, from where their own clients "
+    "look: an SSH key or agent for sftp://, a variable such as FSSPEC_FTP_PASSWORD"
 )
 _NO_SECRETS = "a configuration holds no secrets"
 

@@ -119,13 +119,16 @@ def function_name(value: str, place: Place) -> str:
 
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
-_LOST_SLASH = re.compile(r"(s3|gs|gcs|https?|file|az|abfs)(:|//)", re.IGNORECASE)
+_LOST_SLASH = re.compile(r"(s3|gs|gcs|https?|file|az|abfs|sftp|ssh|ftp)(:|//)", re.IGNORECASE)
+_CHAIN = re.compile(r"[a-z0-9+.-]+::.*://", re.IGNORECASE | re.DOTALL)
 
 
 def cold_url(value: str, place: Place) -> str:
     """A URL as it is, without a slash at its end; a folder as its absolute path."""
     value = text(value, place)
     match = _SCHEME.match(value)
+    if _CHAIN.match(value):
+        raise UsageError("a cold tier is one store, not a chain of them")
     if match is None:
         if _LOST_SLASH.match(value):
             raise UsageError("a URL has :// after its first word")
@@ -137,8 +140,8 @@ def cold_url(value: str, place: Place) -> str:
         raise UsageError("a server goes into endpoint_url, its bucket into url")
     if scheme == "file" and not rest.startswith("/"):
         raise UsageError("a file URL has three slashes, and then an absolute path")
-    if scheme == "s3" and ("?" in rest or "#" in rest):
-        raise UsageError("the URL of a bucket has no ? and no #")
+    if scheme != "file" and ("?" in rest or "#" in rest):
+        raise UsageError("the URL of a cold tier has no ? and no #")
     if scheme == "s3" and rest[:1] in ("", "/"):
         raise UsageError("it names no bucket")
     return f"{scheme}://{rest.rstrip('/') or rest[:1]}"

@@ -14,19 +14,21 @@ __all__ = ["open_store"]
 def open_store(cold: ColdConfig, hot: Path | None = None) -> Store:
     """The store that `[cold]` means. Does not connect; a folder's marker is looked for by each operation.
 
-    Raises ConfigError for a URL that this version has no store for, and for a folder on the same device as `hot`
-    unless `same_device` is set.
+    Raises ConfigError for a URL that there is no store for, or whose Python package is not installed, and for a folder
+    on the same device as `hot` unless `same_device` is set.
     """
     parts = urlsplit(cold.url)
     if parts.scheme == "s3":
         return _bucket(cold, parts.netloc, parts.path)
     if parts.scheme == "file" or cold.url.startswith("/"):
         return _folder(cold, hot)
-    raise ConfigError(
-        f"{cold.url!r} is not a cold tier of this version",
-        f"{parts.scheme}:// is not supported" if parts.scheme else "it is neither a URL nor an absolute path",
-        "use s3://bucket/prefix, file:///path or an absolute path as `url` in [cold]",
-    )
+    if not parts.scheme:
+        raise ConfigError(
+            f"{cold.url!r} is not a cold tier",
+            "it is neither a URL nor an absolute path",
+            "use s3://bucket/prefix, file:///path, an absolute path, or another URL such as sftp://host/path",
+        )
+    return _anything_else(cold.url, parts.scheme)
 
 
 def _bucket(cold: ColdConfig, bucket: str, prefix: str) -> Store:
@@ -61,6 +63,17 @@ def _folder(cold: ColdConfig, hot: Path | None) -> Store:
             "mount the cold tier, or set `same_device = true` in [cold] if you mean it",
         )
     return FolderStore(root)
+
+
+def _anything_else(url: str, scheme: str) -> Store:
+    from ckpt_tier.store.fsspec_place import Place
+    from ckpt_tier.store.fsspec_store import FsspecStore
+
+    if scheme == "memory":
+        raise ConfigError(
+            "memory:// is not a cold tier", "it is gone when the process ends, and every checkpoint with it"
+        )
+    return FsspecStore(Place(url))
 
 
 def folder_path(url: str) -> Path:

@@ -264,7 +264,9 @@ def test_other_bytes_of_the_same_size_are_not_taken_for_the_same(store: Store, m
         store.upload("data/x.pt", source_of(make_file(bytes(data))), Counter())
 
 
-def test_a_cancelled_upload_is_resumed_at_whole_pieces(store: Store, make_file: MakeFile) -> None:
+def test_a_cancelled_upload_is_resumed_at_whole_pieces_or_begins_anew(
+    store: Store, make_file: MakeFile, resuming: bool
+) -> None:
     data = os.urandom(8 * PIECE)
     source = source_of(make_file(data))
     first = Counter(stop_after=6 * PIECE)
@@ -275,7 +277,7 @@ def test_a_cancelled_upload_is_resumed_at_whole_pieces(store: Store, make_file: 
         store.stat("data/x.pt")
     second = Counter()
     store.upload("data/x.pt", source, second)
-    assert second.resumed_bytes >= PIECE
+    assert (second.resumed_bytes >= PIECE) == resuming
     assert second.resumed_bytes % PIECE == 0
     assert second.moved_bytes == len(data) - second.resumed_bytes
     assert whole(store, "data/x.pt") == data
@@ -390,14 +392,14 @@ def test_every_trial_of_a_good_store_succeeds_and_leaves_nothing(
 ) -> None:
     trials = list(try_out(store))
     failed = [trial.name for trial in trials if not trial.ok]
-    assert failed == ([] if verifying or store_kind == "folder" else ["wrong checksum refused"])
+    assert failed == (["wrong checksum refused"] if store_kind in ("minio", "weak") and not verifying else [])
     assert keys(store) == []
     assert list(store.folders("")) == []
 
 
-def test_capabilities_are_what_was_found(store: Store, verifying: bool) -> None:
+def test_capabilities_are_what_was_found(store: Store, store_kind: str, verifying: bool) -> None:
     found = store.capabilities()
-    assert found.conditional_put
+    assert found.conditional_put == (store_kind != "memory")
     assert found.verifies_uploads == verifying
     assert keys(store) == []
 
