@@ -8,6 +8,7 @@ import pytest
 
 from ckpt_tier.core.pieces import PieceChecksums, pieces
 from ckpt_tier.errors import CancelledError
+from ckpt_tier.store.apart import ApartStore
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Source, Store
 from ckpt_tier.store.s3 import S3Store
@@ -18,7 +19,7 @@ from tests.minio import Bucket, Server, fresh_bucket, running_moto, set_credenti
 PIECE = 5 * 2**20
 """The smallest that S3 takes."""
 
-KINDS = ("folder", "minio", "weak")
+KINDS = ("folder", "apart", "minio", "weak")
 
 
 class Counter:
@@ -62,6 +63,11 @@ def folder_store(root: Path) -> FolderStore:
     return store
 
 
+def apart_store(root: Path, patience: float = 30.0) -> ApartStore:
+    """The same, seen through a process of its own."""
+    return ApartStore(Path(folder_store(root).url), patience)
+
+
 @pytest.fixture
 def make_file(tmp_path: Path) -> Callable[[bytes], Path]:
     """Writes a file of its own for each content."""
@@ -100,9 +106,11 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def store(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each kind: a folder, S3 on MinIO, S3 that keeps no checksums."""
+    """An empty store of each kind: a folder, one behind a process of its own, S3 on MinIO, S3 without checksums."""
     if store_kind == "folder":
         return folder_store(tmp_path / "cold")
+    if store_kind == "apart":
+        return apart_store(tmp_path / "cold")
     bucket = request.getfixturevalue("s3" if store_kind == "minio" else "weak_s3")
     return s3_store(bucket)
 
