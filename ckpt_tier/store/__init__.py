@@ -1,6 +1,7 @@
 """Cold tiers: bytes under keys, in a bucket or in a folder."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,9 +12,16 @@ from ckpt_tier.store.protocol import Store
 __all__ = ["open_store"]
 
 
-def open_store(cold: ColdConfig, hot: Path | None = None, *, founding: bool = False) -> Store:
+def open_store(
+    cold: ColdConfig,
+    hot: Path | None = None,
+    *,
+    founding: bool = False,
+    still_wanted: Callable[[], None] | None = None,
+) -> Store:
     """The store that `[cold]` means. Does not connect, and touches no mount that may hang; a folder's marker is looked
-    for by each operation. `founding`: for `init`, which makes a folder a store.
+    for by each operation. `founding`: for `init`, which makes a folder a store. `still_wanted` is called now and then
+    while a call waits for such a mount, and ends it by raising.
 
     Raises ConfigError for a URL that this version has no store for, and for a folder on the same device as `hot`
     unless `same_device` is set.
@@ -22,7 +30,7 @@ def open_store(cold: ColdConfig, hot: Path | None = None, *, founding: bool = Fa
     if parts.scheme == "s3":
         return _bucket(cold, parts.netloc, parts.path)
     if parts.scheme == "file" or cold.url.startswith("/"):
-        return _folder(cold, hot, founding=founding)
+        return _folder(cold, hot, founding, still_wanted)
     raise ConfigError(
         f"{cold.url!r} is not a cold tier of this version",
         f"{parts.scheme}:// is not supported" if parts.scheme else "it is neither a URL nor an absolute path",
@@ -51,7 +59,7 @@ def _bucket(cold: ColdConfig, bucket: str, prefix: str) -> Store:
     return S3Store(bucket, prefix.strip("/"), options)
 
 
-def _folder(cold: ColdConfig, hot: Path | None, *, founding: bool) -> Store:
+def _folder(cold: ColdConfig, hot: Path | None, founding: bool, still_wanted: Callable[[], None] | None) -> Store:
     """A folder on a disk of this machine, directly; one that may hang, through a process that can be given up. So is
     a folder without a marker: it may be the empty place of a mount that comes back any moment."""
     from ckpt_tier.store.apart import ApartStore
@@ -69,7 +77,7 @@ def _folder(cold: ColdConfig, hot: Path | None, *, founding: bool) -> Store:
             "if that disk fails or fills up, both tiers are gone",
             "mount the cold tier, or set `same_device = true` in [cold] if you mean it",
         )
-    return FolderStore(root) if is_ours else ApartStore(root)
+    return FolderStore(root) if is_ours else ApartStore(root, still_wanted=still_wanted)
 
 
 def folder_path(url: str) -> Path:

@@ -19,7 +19,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +43,15 @@ class ApartStore:
     """A `FolderStore` in a child process, started when it is first needed. `ckpt_tier.store.protocol` is the contract.
 
     Every call raises UnavailableError when the folder does not answer for `patience` seconds (None: `PATIENCE`), and
-    at once while processes that were given up still hang in the same mount.
+    at once while processes that were given up still hang in the same mount. `still_wanted` is called once a second
+    while a call waits, and ends it by raising: a process that is asked to stop must not wait for the mount.
     """
 
-    def __init__(self, root: Path, patience: float | None = None) -> None:
+    def __init__(
+        self, root: Path, patience: float | None = None, still_wanted: Callable[[], None] | None = None
+    ) -> None:
         self._root = root
+        self._still_wanted = still_wanted
         self._patience = PATIENCE if patience is None else patience
         self._starting = threading.Lock()
         self._child: Child | None = None
@@ -70,7 +74,7 @@ class ApartStore:
 
     def list(self, prefix: str, after: str = "") -> Iterator[Stat]:
         with self._running().call(say.Listing(prefix, after)) as exchange:
-            while isinstance(answer := exchange.answer(), say.Entries):
+            while isinstance(answer := exchange.answer(self._still_wanted), say.Entries):
                 yield from answer.entries
                 exchange.go_on()
 
@@ -92,7 +96,6 @@ class ApartStore:
         call = say.Upload(check_key(key), path, source.size, source.crc64nvme, source.pieces)
         with self._running().call(call) as exchange:
             while True:
-                # A stop request must not wait for the mount.
                 match exchange.answer(still_wanted=lambda: watch.moved(0)):
                     case say.Moved(count=count):
                         watch.moved(count)
@@ -104,7 +107,7 @@ class ApartStore:
 
     def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
         with self._running().call(say.Read(check_key(key), offset, len(buffer)), buffer) as exchange:
-            while isinstance(exchange.answer(), say.Block):
+            while isinstance(exchange.answer(self._still_wanted), say.Block):
                 pass
 
     def delete(self, key: str) -> None:
@@ -113,7 +116,7 @@ class ApartStore:
     def _result(self, call: say.Call, kind: Any) -> Any:
         """What a call that tells nothing on its way returns."""
         with self._running().call(call) as exchange:
-            done = exchange.answer()
+            done = exchange.answer(self._still_wanted)
             assert isinstance(done, say.Done)  # noqa: S101
             return msgspec.msgpack.decode(done.value, type=kind)
 

@@ -46,7 +46,7 @@ from ckpt_tier.store.apart_messages import (
 
 STARTING = 60.0
 """Seconds for an interpreter to start on a busy machine. It does not touch the mount in that time."""
-ENDING = 5.0
+ENDING = 2.0
 """Seconds that a call which was told to stop gets to end in good order, before its process is given up."""
 _PULSE = 1.0
 """Seconds between two questions to a waiting caller whether it still wants to wait."""
@@ -239,14 +239,19 @@ class Exchange:
         if self._ended:
             return
         self._child.send(Stop(self.id))
-        give_up_at = time.monotonic() + min(ENDING, self._child.patience)
-        with contextlib.suppress(CkptTierError):
-            while not self._ended:
-                try:
-                    self._checked(self.answers.get(timeout=max(0.0, give_up_at - time.monotonic())))
-                except queue.Empty:
-                    self._child.give_up()
-                    give_up_at = float("inf")
+        try:
+            self._sit_out(min(ENDING, self._child.patience))
+        except queue.Empty:
+            self._child.give_up()
+            self._sit_out(None)
+
+    def _sit_out(self, seconds: float | None) -> None:
+        """Takes answers that nobody wants any more, until the call has ended. Raises queue.Empty after `seconds`."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while not self._ended:
+            answer = self.answers.get(timeout=None if end is None else max(0.0, end - time.monotonic()))
+            with contextlib.suppress(CkptTierError):  # whoever leaves has an error of their own
+                self._checked(answer)
 
 
 def _start(channel: socket.socket, root: Path, name: str) -> subprocess.Popen[bytes]:

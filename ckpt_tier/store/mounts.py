@@ -10,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 
-_LOCAL = frozenset(
-    "aufs bcachefs btrfs devtmpfs ecryptfs exfat ext2 ext3 ext4 f2fs hfsplus iso9660 jfs msdos nilfs2 ntfs3 overlay "
-    "proc ramfs reiserfs rootfs squashfs sysfs tmpfs udf vfat xfs zfs".split()  # noqa: SIM905
+_DISKS = (
+    "bcachefs btrfs exfat ext2 ext3 ext4 f2fs hfsplus iso9660 jfs msdos nilfs2 ntfs3 reiserfs squashfs udf vfat xfs zfs"
 )
+_OTHERS = "aufs devtmpfs ecryptfs overlay proc ramfs rootfs sysfs tmpfs"
+_LOCAL = frozenset(f"{_DISKS} {_OTHERS}".split())
 """Kinds that answer, or fail, without another machine or process. All others (nfs, cifs, fuse, lustre, gpfs, ceph, 9p,
 beegfs, and what nobody has heard of yet) may hang: to take a local one for one of them costs a process, no more."""
 _MOST_LINKS = 40
