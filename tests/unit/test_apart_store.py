@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+import ckpt_tier
+from ckpt_tier import errors
 from ckpt_tier.errors import (
     CancelledError,
     CkptTierError,
@@ -133,16 +135,20 @@ def test_an_upload_that_hung_goes_on_where_it_stopped(store: ApartStore, make_fi
 
 
 def test_a_slow_folder_is_no_hung_one(store: ApartStore, make_file: MakeFile) -> None:
-    """It takes longer than the patience, and something moves all the time."""
+    """The process is held up again and again, longer in all than the patience, and something moves in between."""
 
     class Slow(Counter):
         def moved(self, count: int) -> None:
             super().moved(count)
-            time.sleep(0.4)
+            if count:
+                pid = stop(store)
+                threading.Timer(0.5, os.kill, (pid, signal.SIGCONT)).start()
 
+    pid = child(store).pid
     begun = time.monotonic()
     store.upload(KEY, source_of(make_file(os.urandom(PIECE))), Slow())
     assert time.monotonic() - begun > 2.0
+    assert child(store).pid == pid
 
 
 def test_a_buffer_is_not_written_after_its_call_has_ended(store: ApartStore) -> None:
@@ -302,10 +308,9 @@ def test_errors_come_over_as_they_were_raised(store: ApartStore, make_file: Make
 
 
 def test_every_error_of_ours_can_come_over() -> None:
-    def below(kind: type[CkptTierError]) -> list[type[CkptTierError]]:
-        return [kind, *(each for sub in kind.__subclasses__() for each in below(sub))]
-
-    for kind in below(CkptTierError):
+    kinds = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, CkptTierError)]
+    assert len(kinds) > 10
+    for kind in kinds:
         back = apart_messages.error_of(apart_messages.failure(1, kind("what \udcff", "why", "fix")))
         assert type(back) is kind
         assert (back.what, back.why, back.fix) == ("what \\udcff", "why", "fix")
@@ -392,6 +397,26 @@ def test_a_mount_that_hangs_holds_few_processes_and_never_us(tmp_path: Path) -> 
     assert said["left"] == []  # they end with the hanging
     assert said["after"][0] < 5
     assert "not connected" in said["after"][1]
+
+
+def test_a_hook_never_touches_the_cold_tier(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even to see whether it is there: on a mount that hangs, that alone would hold training for ever."""
+    for name in ("stat", "lstat", "open", "scandir", "listdir", "readlink", "link", "statvfs", "access"):
+        real = getattr(os, name)
+
+        def guarded(path: Any, *rest: Any, real: Any = real, **more: Any) -> Any:
+            assert not str(path).startswith(str(ground.root / "nas")), f"{real} of {path}"
+            return real(path, *rest, **more)
+
+        monkeypatch.setattr(os, name, guarded)
+    (ground.root / "nas").mkdir()
+    monkeypatch.setenv("CKPT_TIER_STATE_DIR", str(ground.root / "own-state"))
+    for url in (str(ground.root / "nas"), "hot/../nas"):
+        tier = ckpt_tier.open(ground.config, url=url, worker=False)
+        tier.saved(ground.hot / "model_gpu0" / "model_step_10000.safetensors", step=10_000)
+        assert tier.drain(timeout=0.1).pending == (("0", 10_000),)
+        tier.close()
+    assert not (ground.root / "own-state" / "hook-errors.log").exists()
 
 
 IMPATIENT = """
