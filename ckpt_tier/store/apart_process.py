@@ -83,8 +83,9 @@ class Child:
         self._link: Link[Answer] = Link(ours, Answer)
         self._link.give_up_sending_after(patience)
         threading.Thread(target=self._receive, name=f"apart-{self.pid}", daemon=True).start()
-        if not self._ready.wait(STARTING) or not self.is_open:
+        if not self._ready.wait(STARTING):
             self.give_up()
+        if not self.is_open or self.given_up_at is not None:
             raise self.gone()
 
     @property

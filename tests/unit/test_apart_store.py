@@ -29,7 +29,7 @@ from ckpt_tier.errors import (
     SourceChangedError,
     UnavailableError,
 )
-from ckpt_tier.store import apart, apart_messages
+from ckpt_tier.store import apart, apart_messages, apart_process
 from ckpt_tier.store.apart import ApartStore
 from ckpt_tier.store.apart_process import Child
 from ckpt_tier.store.folder import FolderStore
@@ -185,6 +185,15 @@ def test_a_kill_during_a_call_is_said(store: ApartStore, make_file: MakeFile) ->
     with pytest.raises(UnavailableError, match="ended"):
         store.upload(KEY, source_of(make_file(os.urandom(3 * PIECE))), Killing())
     assert list(store.list("")) == []
+
+
+def test_a_process_that_can_not_start_is_said(store: ApartStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart_process, "_START", "raise SystemExit(3)")
+    with pytest.raises(UnavailableError, match="ended"):
+        store.get("a", 1)
+    monkeypatch.setattr(sys, "executable", "/no/python")
+    with pytest.raises(UnavailableError, match="no process could be started"):
+        store.get("a", 1)
 
 
 PARENT = """
