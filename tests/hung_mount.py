@@ -17,6 +17,7 @@ import pytest
 _OWN_MOUNTS = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--user", "--map-root-user"])]
 _ROOT = Path(__file__).parents[1]
 _INIT = 26
+NO_MOUNT = "no FUSE here"
 
 
 def beside_a_hung_mount(point: Path, command: list[str], **env: str) -> subprocess.CompletedProcess[str]:
@@ -24,20 +25,24 @@ def beside_a_hung_mount(point: Path, command: list[str], **env: str) -> subproce
     point.mkdir(exist_ok=True)
     here = [*_OWN_MOUNTS, sys.executable, "-m", "tests.hung_mount", str(point)]
     everything = {**os.environ, "PYTHONPATH": str(_ROOT), **env}
-    if subprocess.run([*here, "true"], cwd=_ROOT, env=everything, capture_output=True, check=False).returncode != 0:
-        pytest.skip("this user can't mount FUSE")
-    return subprocess.run(
+    done = subprocess.run(
         [*here, *command], cwd=_ROOT, env=everything, capture_output=True, text=True, check=False, timeout=120
     )
+    if NO_MOUNT in done.stderr or done.stderr.startswith("unshare: "):
+        pytest.skip("this user can't mount FUSE")
+    return done
 
 
 def _mount(point: str) -> int:
     """Mounts; the descriptor at which the kernel asks. https://man7.org/linux/man-pages/man4/fuse.4.html"""
-    descriptor = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        descriptor = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        sys.exit(f"{NO_MOUNT}: {error}")
     options = f"fd={descriptor},rootmode=40000,user_id=0,group_id=0".encode()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"hung", point.encode(), b"fuse", 0, options) != 0:
-        sys.exit(os.strerror(ctypes.get_errno()))
+        sys.exit(f"{NO_MOUNT}: {os.strerror(ctypes.get_errno())}")
     return descriptor
 
 
