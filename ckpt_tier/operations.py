@@ -75,17 +75,33 @@ class Operations:
             raise no_such_step(manifests, names, step)
         return found
 
-    def checkpoints(self, series: str | None = None, *, read_all: bool = False) -> list[Listed]:
-        """The checkpoints of both tiers, by series and step. Changes nothing."""
+    def checkpoints(
+        self,
+        series: str | None = None,
+        *,
+        read_all: bool = False,
+        away: Callable[[UnavailableError], None] | None = None,
+    ) -> list[Listed]:
+        """The checkpoints of both tiers, by series and step. Changes nothing.
+
+        With `away`, a cold tier that can't be reached is told to it, and what the hot tier has is returned; without it,
+        UnavailableError is raised.
+        """
         from ckpt_tier.flow.listing import merge
         from ckpt_tier.hot.scan import scan
         from ckpt_tier.journal.journal import peek
 
         entries: list[Entry] = []
         manifests: dict[Entry, Manifest] = {}
-        with contextlib.suppress(NotFoundError):  # the run has not begun
-            entries = self.entries(series)
-            manifests, _ = self._wiring.cold.manifests.read_all(reversed(entries), None if read_all else READ_AT_MOST)
+        try:
+            with contextlib.suppress(NotFoundError):  # the run has not begun
+                entries = self.entries(series)
+                wanted = None if read_all else READ_AT_MOST
+                manifests, _ = self._wiring.cold.manifests.read_all(reversed(entries), wanted)
+        except UnavailableError as error:
+            if away is None:
+                raise
+            away(error)
         hot = scan(self._config.hot.path, self._wiring.layout).copies if self._config.hot.path.is_dir() else []
         saves, _ = peek(self._config.state_dir) or ([], None)
         return merge(entries, manifests, [f for f in hot if series in (None, f.series)], saves)

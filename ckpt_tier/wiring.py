@@ -47,7 +47,7 @@ class Wiring:
         """The cold tier's store. Raises ConfigError; does not ask it anything yet."""
         from ckpt_tier.store import open_store
 
-        return open_store(self.config.cold, self.config.hot.path)
+        return open_store(self.config.cold, self.config.hot.path, still_wanted=lambda: self.clock.sleep(0))
 
     @functools.cached_property
     def cold(self) -> Cold:

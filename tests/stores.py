@@ -11,6 +11,7 @@ from fsspec.registry import _registry
 
 from ckpt_tier.core.pieces import PieceChecksums, pieces
 from ckpt_tier.errors import CancelledError
+from ckpt_tier.store.apart import ApartStore
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.fsspec_place import Place
 from ckpt_tier.store.fsspec_store import FsspecStore
@@ -24,9 +25,9 @@ from tests.sftp import Sftp
 PIECE = 5 * 2**20
 """The smallest that S3 takes."""
 
-KINDS = ("folder", "minio", "weak", "memory", "sftp", "object")
+KINDS = ("folder", "apart", "minio", "weak", "memory", "sftp", "object")
 ON_FSSPEC = ("memory", "sftp", "object")
-RESUMING = ("folder", "minio", "weak")
+RESUMING = ("folder", "apart", "minio", "weak")
 """The kinds whose uploads go on where they were cut off."""
 
 
@@ -69,6 +70,11 @@ def folder_store(root: Path) -> FolderStore:
     store = FolderStore(root)
     store.create_marker()
     return store
+
+
+def apart_store(root: Path, patience: float = 30.0) -> ApartStore:
+    """The same, seen through a process of its own."""
+    return ApartStore(Path(folder_store(root).url), patience)
 
 
 def fsspec_store(url: str) -> FsspecStore:
@@ -160,10 +166,12 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def store(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each kind: a folder, S3 on MinIO, S3 that keeps no checksums; through fsspec its memory, SFTP,
-    and what stands for an object store."""
+    """An empty store of each kind: a folder, one behind a process of its own, S3 on MinIO, S3 that keeps no checksums;
+    through fsspec its memory, SFTP, and what stands for an object store."""
     if store_kind == "folder":
         return folder_store(tmp_path / "cold")
+    if store_kind == "apart":
+        return apart_store(tmp_path / "cold")
     if store_kind in ON_FSSPEC:
         return fsspec_store(fsspec_url(store_kind, request, tmp_path))
     bucket = request.getfixturevalue("s3" if store_kind == "minio" else "weak_s3")

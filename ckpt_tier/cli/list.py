@@ -13,19 +13,25 @@ from ckpt_tier.cli.settings import Settings, global_options
 def command(settings: Settings, series: str | None, long: bool) -> int:
     """The checkpoints of both tiers, by series and step.
 
-    A step that was saved twice has two generations, and both are shown.
+    A step that was saved twice has two generations, and both are shown. When the cold tier can't be reached, the hot
+    tier's checkpoints are shown, and the exit code is 6.
     """
     import msgspec
 
     from ckpt_tier.cli import paper
     from ckpt_tier.cli.documents import ListDocument
+    from ckpt_tier.cli.failure import present
     from ckpt_tier.cli.listing import listing
+    from ckpt_tier.errors import UnavailableError
     from ckpt_tier.operations import Operations
 
     wiring = settings.wiring()
-    rows = Operations(wiring).checkpoints(series, read_all=long)
+    away: list[UnavailableError] = []
+    rows = Operations(wiring).checkpoints(series, read_all=long, away=away.append)
     if settings.json:
-        paper.say(msgspec.json.encode(ListDocument(run=wiring.config.run, checkpoints=tuple(rows))).decode())
-        return 0
-    paper.say(listing(rows, long=long))
-    return 0
+        problem = str(away[0]) if away else ""
+        document = ListDocument(run=wiring.config.run, cold_error=problem, checkpoints=tuple(rows))
+        paper.say(msgspec.json.encode(document).decode())
+    elif rows or not away:
+        paper.say(listing(rows, long=long))
+    return present(away[0], settings) if away else 0

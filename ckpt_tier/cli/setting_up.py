@@ -25,8 +25,8 @@ from ckpt_tier.hot.layout import Layout
 from ckpt_tier.hot.recognise import recognise
 from ckpt_tier.hot.scan import Scan, scan
 from ckpt_tier.store import open_store
+from ckpt_tier.store.apart import ApartStore
 from ckpt_tier.store.folder import FolderStore
-from ckpt_tier.store.folder_paths import MARKER
 from ckpt_tier.store.probe import try_out
 from ckpt_tier.store.protocol import Store
 from ckpt_tier.system.clock import SystemClock, random_id
@@ -138,7 +138,7 @@ def _config(wanted: Wanted, hot: Path, layout: Layout, file: Path) -> Config:
 
 def _store(config: Config) -> Store:
     try:
-        return open_store(config.cold, config.hot.path)
+        return open_store(config.cold, config.hot.path, founding=True)
     except ConfigError as error:
         if "same_device" not in error.fix:
             raise
@@ -149,12 +149,12 @@ def _store(config: Config) -> Store:
 @contextlib.contextmanager
 def _marked(store: Store) -> Iterator[None]:
     """A folder gets its marker; if what follows fails, a new marker goes again."""
-    is_new = isinstance(store, FolderStore) and store.create_marker()
+    is_new = isinstance(store, FolderStore | ApartStore) and store.create_marker()
     try:
         yield
     except BaseException:
-        if is_new:
-            (Path(store.url) / MARKER).unlink(missing_ok=True)
+        if is_new and isinstance(store, FolderStore | ApartStore):
+            store.remove_marker()
         raise
 
 

@@ -27,8 +27,10 @@ class Place(msgspec.Struct, frozen=True):
         """The absolute path that `text` means here."""
         at_home = text == "~" or text.startswith("~/")
         path = self.home / text[1:].lstrip("/") if at_home else self.base / text
-        # Dropping ".." by text alone is wrong behind a symlink; other paths keep the name the user gave.
-        return path.resolve() if ".." in path.parts else path
+        # Dropping ".." by text alone is wrong behind a symlink; what follows the last one keeps the name the user gave,
+        # and is not looked at: it may be a mount that hangs.
+        end = max((number for number, part in enumerate(path.parts, 1) if part == ".."), default=0)
+        return Path(*path.parts[:end]).resolve().joinpath(*path.parts[end:]) if end else path
 
 
 def text(value: str, place: Place) -> str:

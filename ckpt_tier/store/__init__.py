@@ -1,6 +1,7 @@
 """Cold tiers: bytes under keys, in a bucket or in a folder."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,8 +12,16 @@ from ckpt_tier.store.protocol import Store
 __all__ = ["open_store"]
 
 
-def open_store(cold: ColdConfig, hot: Path | None = None) -> Store:
-    """The store that `[cold]` means. Does not connect; a folder's marker is looked for by each operation.
+def open_store(
+    cold: ColdConfig,
+    hot: Path | None = None,
+    *,
+    founding: bool = False,
+    still_wanted: Callable[[], None] | None = None,
+) -> Store:
+    """The store that `[cold]` means. Does not connect, and touches no mount that may hang; a folder's marker is looked
+    for by each operation. `founding`: for `init`, which makes a folder a store. `still_wanted` is called now and then
+    while a call waits for such a mount, and ends it by raising.
 
     Raises ConfigError for a URL that there is no store for, or whose Python package is not installed, and for a folder
     on the same device as `hot` unless `same_device` is set.
@@ -21,7 +30,7 @@ def open_store(cold: ColdConfig, hot: Path | None = None) -> Store:
     if parts.scheme == "s3":
         return _bucket(cold, parts.netloc, parts.path)
     if parts.scheme == "file" or cold.url.startswith("/"):
-        return _folder(cold, hot)
+        return _folder(cold, hot, founding, still_wanted)
     if not parts.scheme:
         raise ConfigError(
             f"{cold.url!r} is not a cold tier",
@@ -52,17 +61,25 @@ def _bucket(cold: ColdConfig, bucket: str, prefix: str) -> Store:
     return S3Store(bucket, prefix.strip("/"), options)
 
 
-def _folder(cold: ColdConfig, hot: Path | None) -> Store:
+def _folder(cold: ColdConfig, hot: Path | None, founding: bool, still_wanted: Callable[[], None] | None) -> Store:
+    """A folder on a disk of this machine, directly; one that may hang, through a process that can be given up. So is
+    a folder without a marker: it may be the empty place of a mount that comes back any moment."""
+    from ckpt_tier.store.apart import ApartStore
     from ckpt_tier.store.folder import FolderStore
+    from ckpt_tier.store.folder_paths import MARKER
+    from ckpt_tier.store.mounts import device_of, mount_of
 
     root = folder_path(cold.url)
-    if hot is not None and not cold.same_device and _device(hot) == _device(root):
+    may_hang = mount_of(root).may_hang
+    is_ours = not may_hang and (founding or os.path.lexists(root / MARKER))
+    # The device of a missing mount is that of the disk below it, which says nothing.
+    if hot is not None and not cold.same_device and (may_hang or is_ours) and device_of(hot) == device_of(root):
         raise ConfigError(
             f"{root} is on the same device as {hot}",
             "if that disk fails or fills up, both tiers are gone",
             "mount the cold tier, or set `same_device = true` in [cold] if you mean it",
         )
-    return FolderStore(root)
+    return FolderStore(root) if is_ours else ApartStore(root, still_wanted=still_wanted)
 
 
 def _anything_else(url: str, scheme: str) -> Store:
@@ -85,13 +102,3 @@ def folder_path(url: str) -> Path:
     if not path.is_absolute():
         raise ConfigError(f"{url!r} is not an absolute path")
     return path
-
-
-def _device(path: Path) -> int:
-    """The device that holds `path`, or would hold it."""
-    for place in (path, *path.parents):
-        try:
-            return os.stat(place).st_dev  # noqa: PTH116
-        except FileNotFoundError:
-            continue
-    raise AssertionError("/ is always there")

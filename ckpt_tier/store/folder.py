@@ -54,6 +54,10 @@ class FolderStore:
             raise ConfigError(f"{root} can't be written to", error.strerror or "") from error
         return True
 
+    def remove_marker(self) -> None:
+        """Takes back what `create_marker` did; the folder is no store any more. For an `init` that failed."""
+        (self._root.path / MARKER).unlink(missing_ok=True)
+
     def capabilities(self) -> Capabilities:
         with self._lock:
             if self._capabilities is None:

@@ -13,6 +13,7 @@ from ckpt_tier.errors import ConflictError, IntegrityError, KeyExistsError, Sour
 from ckpt_tier.store.folder_paths import TEMPORARY, Root
 from ckpt_tier.store.protocol import Source, Watch
 from ckpt_tier.store.source_body import changed, checked_pieces, opened, read_at
+from ckpt_tier.system.clock import random_id
 from ckpt_tier.system.digests import crc64nvme
 from ckpt_tier.system.durable import flush, forget_cached, fsync_folder, make_folders, publish
 
@@ -20,6 +21,9 @@ Cut = list[tuple[int, int, int]]
 """(offset, length, CRC) of each piece."""
 
 _BLOCK = 2**20
+_FLUSH_EVERY = 64 * 2**20
+"""Bytes written between two flushes: none takes long enough to look like a mount that hangs, and dirty pages that a
+training would have to wait for don't pile up."""
 _TRIES = 20
 """How often a folder may be removed under us by a `delete` of its last other file."""
 
@@ -28,24 +32,24 @@ def upload(root: Root, key: str, source: Source, watch: Watch) -> None:
     """See `ckpt_tier.store.protocol.Store.upload`. Raises OSError beside this program's errors."""
     cut = checked_pieces(source)
     target = root.place(key)
-    if already_there(target, source, cut):
+    if already_there(target, source, cut, watch):
         watch.resumed(source.size)
         return
-    temporary = temporary_folder(root) / f"{hashlib.sha256(key.encode()).hexdigest()}.partial"
-    with _locked(temporary) as descriptor:
+    name = hashlib.sha256(key.encode()).hexdigest()
+    with _unfinished(temporary_folder(root), name) as (temporary, descriptor):
         try:
             _fill(descriptor, temporary, source, cut, watch)
             root.check()
             if publish_below(root, temporary, target):
                 return
-            already_there(target, source, cut)
+            already_there(target, source, cut, watch)
             temporary.unlink()
         except (SourceChangedError, IntegrityError, KeyExistsError):
             temporary.unlink(missing_ok=True)
             raise
 
 
-def already_there(target: Path, source: Source, cut: Cut) -> bool:
+def already_there(target: Path, source: Source, cut: Cut, watch: Watch) -> bool:
     """Whether the same file is at `target` already, by reading it; raises KeyExistsError when it is another one."""
     try:
         descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -54,7 +58,7 @@ def already_there(target: Path, source: Source, cut: Cut) -> bool:
     try:
         if os.fstat(descriptor).st_size == source.size:
             forget_cached(descriptor)
-            if _good_pieces(descriptor, cut) == len(cut):
+            if _good_pieces(descriptor, cut, watch) == len(cut):
                 return True
     finally:
         os.close(descriptor)
@@ -96,20 +100,35 @@ def publish_below(root: Root, temporary: Path, target: Path, *, replace: bool = 
 
 
 @contextlib.contextmanager
-def _locked(temporary: Path) -> Iterator[int]:
-    """A descriptor of the temporary file, which no other upload of this key writes meanwhile."""
+def _unfinished(folder: Path, name: str) -> Iterator[tuple[Path, int]]:
+    """The temporary file and a descriptor of it, which no other upload of this key writes meanwhile.
+
+    Where the file system has locks, it is what an earlier attempt left. Else it is a new one, removed afterwards: an
+    upload that was killed while it hung may still cut or write its file after this one has published its own.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    temporary = folder / f"{name}.partial"
     while True:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        descriptor = os.open(temporary, flags, 0o644)
         try:
-            _lock(descriptor, temporary)
+            if not _lock(descriptor, temporary):
+                break
             if _is_still(temporary, descriptor):  # else the one before us has just published or removed it
-                yield descriptor
+                yield temporary, descriptor
                 return
         finally:
             os.close(descriptor)
+    temporary = folder / f"{name}.{random_id()}.partial"
+    descriptor = os.open(temporary, flags | os.O_EXCL, 0o644)
+    try:
+        yield temporary, descriptor
+    finally:
+        os.close(descriptor)
+        temporary.unlink(missing_ok=True)
 
 
-def _lock(descriptor: int, temporary: Path) -> None:
+def _lock(descriptor: int, temporary: Path) -> bool:
+    """Locks; False on a file system without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -117,9 +136,10 @@ def _lock(descriptor: int, temporary: Path) -> None:
             "another process is uploading the same file", f"it holds {temporary}", "it is tried again"
         ) from error
     except OSError as error:
-        # A file system without locks: two uploads of one key write the same bytes, and both read them back.
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EINVAL, errno.ENOSYS):
             raise
+        return False
+    return True
 
 
 def _is_still(path: Path, descriptor: int) -> bool:
@@ -131,15 +151,32 @@ def _is_still(path: Path, descriptor: int) -> bool:
 
 def _fill(descriptor: int, temporary: Path, source: Source, cut: Cut, watch: Watch) -> None:
     """Brings the temporary file to the source's content, flushed and read back."""
-    good = _good_pieces(descriptor, cut)
+    good = _good_pieces(descriptor, cut, watch)
     kept = sum(length for _, length, _ in cut[:good])
     if kept:
         watch.resumed(kept)
     os.ftruncate(descriptor, kept)
     with opened(source) as original:
+        unflushed = 0
         for offset, length, crc in cut[good:]:
             if _copy(source, original, descriptor, offset, length, watch) != crc:
                 raise changed(source, f"other bytes between {offset} and {offset + length}")
+            unflushed += length
+            if unflushed >= _FLUSH_EVERY:
+                _flush(descriptor, temporary)
+                unflushed = 0
+    _flush(descriptor, temporary)
+    forget_cached(descriptor)
+    if _good_pieces(descriptor, cut, watch) != len(cut):
+        raise IntegrityError(
+            f"{temporary} came back with other bytes than were written",
+            "",
+            "check the disk or mount; it is written anew",
+        )
+
+
+def _flush(descriptor: int, temporary: Path) -> None:
+    """Flushes; after a failure the file is gone: what it holds is anybody's guess."""
     try:
         flush(descriptor)
     except OSError as error:
@@ -149,13 +186,6 @@ def _fill(descriptor: int, temporary: Path, source: Source, cut: Cut, watch: Wat
         raise UnavailableError(
             f"{temporary} could not be flushed to the disk", error.strerror or "", "it is written anew"
         ) from error
-    forget_cached(descriptor)
-    if _good_pieces(descriptor, cut) != len(cut):
-        raise IntegrityError(
-            f"{temporary} came back with other bytes than were written",
-            "",
-            "check the disk or mount; it is written anew",
-        )
 
 
 def _copy(source: Source, original: int, descriptor: int, offset: int, length: int, watch: Watch) -> int:
@@ -173,7 +203,7 @@ def _copy(source: Source, original: int, descriptor: int, offset: int, length: i
     return crc
 
 
-def _good_pieces(descriptor: int, cut: Cut) -> int:
+def _good_pieces(descriptor: int, cut: Cut, watch: Watch) -> int:
     """How many pieces at the start of a file are the source's, by reading them."""
     size = os.fstat(descriptor).st_size
     buffer = memoryview(bytearray(min(_BLOCK, max(size, 1))))
@@ -185,6 +215,7 @@ def _good_pieces(descriptor: int, cut: Cut) -> int:
             block = buffer[: offset + length - position]
             count = os.preadv(descriptor, [block], position)
             crc = crc64nvme(block[:count], crc)
+            watch.moved(0)
         if crc != expected:
             return number
     return len(cut)

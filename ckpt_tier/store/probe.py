@@ -10,6 +10,7 @@ import msgspec
 
 from ckpt_tier.core.pieces import PieceChecksums, pieces
 from ckpt_tier.errors import CkptTierError, KeyExistsError, UnavailableError
+from ckpt_tier.store.apart import ApartStore
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Source, Store
 from ckpt_tier.store.s3 import S3Store
@@ -60,7 +61,7 @@ def try_out(store: Store) -> Iterator[Trial]:
     try:
         yield _attempt("read back", lambda: _read_back(store, f"{folder}/small"))
         yield _attempt("list", lambda: _list(store, folder))
-        name = "no-replace" if isinstance(store, FolderStore) else "conditional write"
+        name = "no-replace" if isinstance(store, FolderStore | ApartStore) else "conditional write"
         yield _attempt(name, lambda: _conditional_write(store, f"{folder}/once"))
         if isinstance(store, S3Store):
             yield _attempt("multipart with checksum", lambda: _multipart(store, f"{folder}/large"))
@@ -96,7 +97,7 @@ def _read_back(store: Store, key: str) -> None:
 
 
 def _list(store: Store, folder: str) -> None:
-    if isinstance(store, FolderStore):
+    if isinstance(store, FolderStore | ApartStore):
         # Its listing leaves the probe out: list what is beside it.
         list(store.folders(""))
         return

@@ -83,7 +83,8 @@ class Watch(Protocol):
 
     def moved(self, count: int) -> None:
         """`count` more bytes went over the wire (or, for a folder, to the disk). Blocks to hold a bandwidth limit;
-        raises CancelledError to end the transfer, which can then be resumed."""
+        raises CancelledError to end the transfer, which can then be resumed. A `count` of 0 is a sign of life while
+        nothing is sent (bytes are read back, say), and an occasion to raise."""
         ...
 
     def resumed(self, count: int) -> None:

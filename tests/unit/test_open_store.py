@@ -1,15 +1,18 @@
 """What the url of a cold tier opens."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from ckpt_tier.config import ColdConfig
-from ckpt_tier.errors import ConfigError
-from ckpt_tier.store import open_store
+from ckpt_tier.errors import ConfigError, UnavailableError
+from ckpt_tier.store import mounts, open_store
+from ckpt_tier.store.apart import ApartStore
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.fsspec_store import FsspecStore
 from ckpt_tier.store.s3 import S3Store
+from tests.stores import folder_store
 
 
 @pytest.mark.parametrize(
@@ -37,7 +40,7 @@ def test_s3_urls_open_a_bucket(url: str, shown: str) -> None:
 )
 def test_paths_and_file_urls_open_a_folder(url: str, path: str) -> None:
     store = open_store(ColdConfig(url=url))
-    assert isinstance(store, FolderStore)
+    assert isinstance(store, FolderStore | ApartStore)
     assert store.url == path
 
 
@@ -98,14 +101,55 @@ def test_hot_and_cold_on_one_device_need_a_yes(tmp_path: Path) -> None:
     hot, cold = tmp_path / "hot", tmp_path / "not" / "yet" / "there"
     hot.mkdir()
     with pytest.raises(ConfigError, match="same device") as caught:
-        open_store(ColdConfig(url=str(cold)), hot)
+        open_store(ColdConfig(url=str(cold)), hot, founding=True)
     assert "same_device" in caught.value.fix
-    assert isinstance(open_store(ColdConfig(url=str(cold), same_device=True), hot), FolderStore)
+    assert isinstance(open_store(ColdConfig(url=str(cold), same_device=True), hot, founding=True), FolderStore)
     assert isinstance(open_store(ColdConfig(url="s3://bucket"), hot), S3Store)
+    folder_store(cold)
+    with pytest.raises(ConfigError, match="same device"):
+        open_store(ColdConfig(url=str(cold)), hot)
+
+
+def test_a_mount_that_is_missing_is_not_taken_for_the_disk_below_it(tmp_path: Path) -> None:
+    """It is away (exit 6, and asked for again), not a wrong configuration (exit 3, at which a worker ends)."""
+    hot, place = tmp_path / "hot", tmp_path / "mnt"
+    hot.mkdir()
+    place.mkdir()
+    store = open_store(ColdConfig(url=str(place)), hot)
+    with pytest.raises(UnavailableError, match="marker"):
+        list(store.list(""))
+    assert list(place.iterdir()) == []
+
+
+def test_a_folder_that_may_hang_is_worked_on_by_a_process_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What no test may touch, nobody does: such a mount is told by its name in the table alone."""
+    cold = folder_store(tmp_path / "nas").url
+    assert isinstance(open_store(ColdConfig(url=cold)), FolderStore)
+    device = tmp_path.stat().st_dev
+    table = f"1 0 254:1 / / rw - ext4 x rw\n2 1 {os.major(device)}:{os.minor(device)} / {cold} rw - nfs4 s:/x rw"
+    monkeypatch.setattr(mounts, "_table", lambda: table)
+    for call in ("stat", "lstat", "open", "scandir", "readlink"):
+        _forbid(monkeypatch, call, below=cold)
+    for founding in (False, True):
+        assert isinstance(open_store(ColdConfig(url=cold), founding=founding), ApartStore)
+        with pytest.raises(ConfigError, match="same device"):
+            open_store(ColdConfig(url=f"{cold}/deep"), tmp_path, founding=founding)
+
+
+def _forbid(monkeypatch: pytest.MonkeyPatch, call: str, below: str) -> None:
+    real = getattr(os, call)
+
+    def guarded(path: object, *rest: object, **more: object) -> object:
+        assert not str(path).startswith(below), f"{call} of {path}"
+        return real(path, *rest, **more)
+
+    monkeypatch.setattr(os, call, guarded)
 
 
 def test_hot_and_cold_on_two_devices_are_welcome(tmp_path: Path) -> None:
     other = next((path for path in map(Path, ("/dev/shm", "/proc")) if path.exists()), None)  # noqa: S108
     if other is None or other.stat().st_dev == tmp_path.stat().st_dev:
         pytest.skip("needs a second file system")
-    assert isinstance(open_store(ColdConfig(url=str(other)), tmp_path), FolderStore)
+    assert isinstance(open_store(ColdConfig(url=str(other)), tmp_path, founding=True), FolderStore)
