@@ -55,6 +55,9 @@ ACTIONS = {
     "upload_part": "s3:PutObject",
     "complete_multipart_upload": "s3:PutObject",
     "abort_multipart_upload": "s3:AbortMultipartUpload",
+    "get_bucket_versioning": "s3:GetBucketVersioning",
+    "get_bucket_lifecycle_configuration": "s3:GetLifecycleConfiguration",
+    "get_object_lock_configuration": "s3:GetBucketObjectLockConfiguration",
 }
 """The permission each request needs:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html"""
@@ -67,7 +70,10 @@ _WRONG_BYTES = {
 }  # fmt: skip
 _NOT_KNOWN = {"NotImplemented", "XNotImplemented", "InvalidArgument", "InvalidRequest"}
 _FULL = {"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded"}
-_BAD_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId"}
+_BAD_KEYS = {
+    "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidTokenId",
+    "InvalidClientTokenId",
+}  # fmt: skip
 _WRONG_PLACE = {
     "PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
     "InvalidBucketName",
@@ -94,6 +100,15 @@ def translated(error: Exception, operation: str, key: str, place: Place) -> Ckpt
     if isinstance(error, ClientError):
         return _refusal(error.response, operation, where, place)
     return _failure(error, where, place)
+
+
+def expired_credentials(place: Place) -> AccessDeniedError:
+    """For credentials that say themselves that their time is over, and can't be had anew."""
+    return AccessDeniedError(
+        f"the credentials for s3://{place.bucket} have expired",
+        "their source gave no newer ones",
+        "log in again, or export fresh AWS_* variables",
+    )
 
 
 def _refusal(response: Any, operation: str, where: str, place: Place) -> CkptTierError:
