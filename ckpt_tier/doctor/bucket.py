@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ckpt_tier.core.units import format_duration, format_size
 from ckpt_tier.doctor.finding import Finding, bad, from_error, good, guarded, warning
-from ckpt_tier.errors import AccessDeniedError, CkptTierError, UnavailableError
+from ckpt_tier.errors import CkptTierError, UnavailableError
 from ckpt_tier.store.s3_bucket import ARCHIVES, Inspection, Permission, Reached, Rule
-from ckpt_tier.store.s3_errors import UnsupportedError
+from ckpt_tier.store.s3_errors import ForbiddenError, UnsupportedError
 
 STALE = 86_400.0
 """Seconds after which an unfinished upload has lost its worker."""
@@ -33,6 +33,14 @@ def credentials(inspection: Inspection, now: float) -> Iterator[Finding]:
     found = inspection.credentials()
     left = None if found.expires_at is None else found.expires_at - now
     until = "" if left is None else f", good for {format_duration(left)}"
+    if left is not None and left <= 0 and found.provider == "env":
+        yield bad(
+            "credentials",
+            f"those in the environment have expired {format_duration(-left)} ago",
+            "export fresh AWS_* variables, or use a profile or role that renews itself",
+            UnavailableError.exit_code,
+        )
+        return
     if left is not None and left < _SOON and found.provider == "env":
         yield warning(
             "credentials",
@@ -118,7 +126,7 @@ def _covers(prefix: str, place: str) -> bool:
 def _if_allowed(check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         yield from check()
-    except AccessDeniedError as error:
+    except ForbiddenError as error:
         yield good("bucket", f"not looked at, since these credentials may not: {error.what.partition(' on ')[0]}")
     except UnsupportedError as error:
         yield good("bucket", f"not looked at: {error.why}")

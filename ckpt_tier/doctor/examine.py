@@ -75,12 +75,14 @@ def patiently(check: Callable[[], Generator[Finding, None, None]], patience: flo
 
     thread = threading.Thread(target=look, name="doctor-cold", daemon=True)
     thread.start()
+    hangs = False
     try:
         while (finding := found.get(timeout=patience)) is not None:
             if isinstance(finding, BaseException):
                 raise finding
             yield finding
     except queue.Empty:
+        hangs = True
         yield bad(
             "cold tier",
             f"it has not answered for {patience:.0f} s: its mount or its network hangs",
@@ -89,4 +91,5 @@ def patiently(check: Callable[[], Generator[Finding, None, None]], patience: flo
         )
     finally:
         stop.set()
-        thread.join(_TIME_TO_CLEAN_UP)  # after Ctrl-C it removes what it has written
+        if not hangs:
+            thread.join(_TIME_TO_CLEAN_UP)  # after Ctrl-C it removes what it has written

@@ -76,7 +76,7 @@ def hook_errors(wiring: Wiring) -> Iterator[Finding]:
         if lines:
             yield warning(
                 "worker",
-                f"the hook has complained {len(lines):,} times in {log}, at last: {lines[-1][:_LONGEST_LINE]}",
+                f"the hook's complaints, {len(lines):,} in {log}, the last: {lines[-1][:_LONGEST_LINE]}",
                 f"mend the cause, then rm {log}",
             )
 

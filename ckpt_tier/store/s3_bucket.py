@@ -16,7 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from ckpt_tier.errors import AccessDeniedError, CkptTierError, IntegrityError, MissingKeyError, UnavailableError
-from ckpt_tier.store.s3_errors import UnsupportedError, UploadGoneError
+from ckpt_tier.store.s3_errors import ForbiddenError, UnsupportedError, UploadGoneError
 from ckpt_tier.store.s3_proof import PROBE_FOLDER
 from ckpt_tier.store.s3_requests import Requests, credentials
 from ckpt_tier.system.clock import random_id
@@ -28,8 +28,6 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/restoring-objects.html"""
 
 _NO_SUCH_UPLOAD = "ckpt-tier-permission-trial"
 _SIZES_OF_AT_MOST = 100
-_KEYS = {"AccessDenied", "AllAccessDisabled", "403"}
-"""Codes of a refusal that is about this action, and not about the credentials or the clock."""
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -94,7 +92,7 @@ class Unfinished(msgspec.Struct, frozen=True):
 class Inspection:
     """Questions about one bucket. `root` is the prefix of the store's keys, with its slash. To be used by one thread.
 
-    All of them raise what a store raises (AccessDeniedError where the question itself is refused).
+    All of them raise what a store raises (ForbiddenError where the question itself is not allowed).
     """
 
     def __init__(self, requests: Requests, root: str) -> None:
@@ -124,7 +122,7 @@ class Inspection:
         except CkptTierError as error:
             response = _response(error)
             time, code = _server_time(response), _code(response)
-            if isinstance(error, AccessDeniedError) and code in _KEYS:
+            if isinstance(error, ForbiddenError):
                 return Reached(time)
             about: Literal["place", "credentials", "clock"] = "place"
             if code == "RequestTimeTooSkewed":
@@ -193,16 +191,14 @@ class Inspection:
                     if page["IsTruncated"]:
                         return None
                     total += sum(part["Size"] for part in page.get("Parts", []))
-        except (AccessDeniedError, UnsupportedError):
+        except (ForbiddenError, UnsupportedError):
             return None
         return total
 
     def _is_allowed(self, trial: Callable[[], object]) -> bool:
         try:
             trial()
-        except AccessDeniedError as error:
-            if _code(_response(error)) not in _KEYS:
-                raise
+        except ForbiddenError:
             return False
         except UnsupportedError:
             return True  # it looked at the request: who asks was no hindrance

@@ -30,6 +30,10 @@ class ChecksumRefusedError(IntegrityError):
     """The store has other bytes than the checksums sent along say."""
 
 
+class ForbiddenError(AccessDeniedError):
+    """The store knows these credentials, and what was asked is not allowed to them."""
+
+
 class UnsupportedError(ConfigError):
     """The store does not know a header or operation that was asked of it."""
 
@@ -74,6 +78,7 @@ _BAD_KEYS = {
     "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidTokenId",
     "InvalidClientTokenId",
 }  # fmt: skip
+_FORBIDDEN = {"AccessDenied", "AllAccessDisabled", "403", "Forbidden"}
 _WRONG_PLACE = {
     "PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
     "InvalidBucketName",
@@ -140,7 +145,8 @@ def _refusal(response: Any, operation: str, where: str, place: Place) -> CkptTie
     if code == "RequestTimeTooSkewed":
         return AccessDeniedError(f"the store refused a request for {where}", why, "set this machine's clock")
     if status in (401, 403):
-        return _denied(operation, where, why)
+        kind = ForbiddenError if code in _FORBIDDEN else AccessDeniedError
+        return kind(*_denied(operation, where, why))
     if code.startswith("KMS."):
         return ConfigError(f"{where} can't be encrypted", why, "check `sse` and `sse_kms_key_id` in [cold]")
     if code in _NOT_KNOWN or status in (405, 501):
@@ -148,14 +154,14 @@ def _refusal(response: Any, operation: str, where: str, place: Place) -> CkptTie
     return UnavailableError(f"the store failed on {where}", why, "it is tried again")
 
 
-def _denied(operation: str, where: str, why: str) -> CkptTierError:
+def _denied(operation: str, where: str, why: str) -> tuple[str, str, str]:
     action = ACTIONS.get(operation, operation)
     fix = f"allow {action} on it for these credentials"
     if operation == "head_object":
         fix += "; without s3:ListBucket on the bucket a missing key is answered by 403, too"
     if operation in ("put_object", "create_multipart_upload", "upload_part"):
         fix += ", and kms:GenerateDataKey and kms:Decrypt where the bucket is encrypted with a KMS key"
-    return AccessDeniedError(f"{action} on {where} was refused", why, fix)
+    return f"{action} on {where} was refused", why, fix
 
 
 def _failure(error: Exception, where: str, place: Place) -> CkptTierError:
