@@ -31,7 +31,7 @@ def report(found: Sequence[Finding], *, brief: bool, whole: bool) -> str:
     blocks = [_block(found, level) for level in ("bad", "warning")]
     if not brief:
         blocks.append(_good(found, whole=whole))
-        blocks.append(paper.style(_FOOTNOTE, dim=True))
+        blocks.append(paper.style(paper.columns([(_FOOTNOTE,)]), dim=True))
     return "\n\n".join(block for block in blocks if block)
 
 
@@ -53,8 +53,8 @@ def _rows(finding: Finding) -> Iterator[tuple[str, str, str]]:
 
 
 def _good(found: Sequence[Finding], *, whole: bool) -> str:
-    """A line for each subject without a fault, or with `whole` one for each thing that is good."""
-    faulty = {finding.subject for finding in found if finding.level != "good"}
+    """A line for each subject where nothing is bad, or with `whole` one for each thing that is good."""
+    faulty = {finding.subject for finding in found if finding.level == "bad"}
     chosen = [finding for finding in found if finding.level == "good" and (whole or finding.subject not in faulty)]
     rows: dict[str, list[str]] = {}
     for finding in chosen:
