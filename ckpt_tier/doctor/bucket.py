@@ -36,7 +36,7 @@ def credentials(inspection: Inspection, now: float) -> Iterator[Finding]:
     if left is not None and left <= 0 and found.provider == "env":
         yield bad(
             "credentials",
-            f"those in the environment have expired {format_duration(-left)} ago",
+            f"those in the environment expired {format_duration(-left)} ago",
             "export fresh AWS_* variables, or use a profile or role that renews itself",
             UnavailableError.exit_code,
         )

@@ -15,6 +15,7 @@ from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.probe import try_out
 from ckpt_tier.store.protocol import Store
 from ckpt_tier.store.s3 import S3Store
+from ckpt_tier.store.s3_bucket import Permission
 from ckpt_tier.system.clock import random_id
 from ckpt_tier.system.mounts import mount_of
 from ckpt_tier.wiring import Wiring
@@ -65,8 +66,13 @@ def _s3(wiring: Wiring, store: S3Store) -> Iterator[Finding]:
             yield bucket.unreachable(reached, reached.problem)
         return
     yield good("cold tier", f"{store.url} answers")
-    tried = list(inspection.permissions(f"{wiring.config.run}/run.json"))
-    yield from bucket.permissions(tried)
+    tried: list[Permission] = []
+
+    def permissions() -> Iterator[Finding]:
+        tried.extend(inspection.permissions(f"{wiring.config.run}/run.json"))
+        return bucket.permissions(tried)
+
+    yield from guarded("permissions", permissions)
     allowed = {each.action for each in tried if each.allowed}
     if allowed.issuperset(bucket.TO_CLEAN_UP):
         yield from guarded("cold tier", lambda: _trials(store))
@@ -74,7 +80,7 @@ def _s3(wiring: Wiring, store: S3Store) -> Iterator[Finding]:
         yield warning(
             "cold tier",
             "it was not tried out: what that writes could not be removed again",
-            f"allow {' and '.join(sorted(set(bucket.TO_CLEAN_UP) - allowed))}, and run this again",
+            f"trying takes {', '.join(bucket.TO_CLEAN_UP)}: allow them, and run this again",
         )
     yield from guarded("cold tier", lambda: _run(wiring))
     yield from bucket.bucket(inspection, wiring.config.run, now())
