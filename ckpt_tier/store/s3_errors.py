@@ -189,7 +189,8 @@ def _failure(error: Exception, where: str, place: Place) -> CkptTierError:
         )
     if any("WRONG_VERSION_NUMBER" in str(cause) for cause in _causes(error)):
         return ConfigError(f"{host} does not speak TLS", fix="write http:// instead of https:// in `endpoint_url`")
-    if isinstance(error, RecursionError):  # botocore follows redirects without counting them
+    # botocore follows redirects without counting them, and its HTTP client may wrap what that ends in.
+    if any(isinstance(cause, RecursionError) for cause in _causes(error)):
         return ConfigError(
             f"the store redirects requests for {where} in a circle",
             fix="check the bucket's name, `region` and `endpoint_url` in [cold]",
