@@ -24,6 +24,7 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct], str]] = {
     "sync": ("ckpt-tier/sync/1", documents.SyncDocument, "`ckpt-tier sync --json`"),
     "dismissed": ("ckpt-tier/dismissed/1", documents.DismissedDocument, "`ckpt-tier sync --dismiss STEP --json`"),
     "init": ("ckpt-tier/init/1", documents.InitDocument, "`ckpt-tier init --json`"),
+    "doctor": ("ckpt-tier/doctor/1", documents.DoctorDocument, "`ckpt-tier doctor --json`"),
     "error": ("ckpt-tier/error/1", documents.ErrorDocument, "any command with `--json`, on stderr"),
 }
 """File name in docs/schemas/ → the document's `schema`, its Struct, and who prints it."""

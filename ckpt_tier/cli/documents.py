@@ -5,6 +5,7 @@ Integers in ``*_bytes`` and ``*_seconds``, times in RFC 3339 UTC.
 
 import msgspec
 
+from ckpt_tier.doctor.finding import Finding
 from ckpt_tier.flow.listing import Listed
 from ckpt_tier.flow.verify import Verified
 
@@ -188,3 +189,14 @@ class InitDocument(msgspec.Struct, frozen=True, kw_only=True):
     series: tuple[FoundSeries, ...]
     corrupt: tuple[CorruptFile, ...]
     trials: tuple[Trial, ...]
+
+
+class DoctorDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`doctor`: what was looked at, in the order of looking, and what each finding costs and needs."""
+
+    schema: str = "ckpt-tier/doctor/1"
+    findings: tuple[Finding, ...]
+    good_count: int
+    warning_count: int
+    bad_count: int
+    exit_code: int

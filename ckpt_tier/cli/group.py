@@ -18,6 +18,7 @@ COMMANDS = {
     "restore": "Bring a checkpoint back, every byte verified.",
     "status": "What would be lost now, what waits, what needs a person.",
     "verify": "Prove that the cold tier holds what it should.",
+    "doctor": "Try everything that ckpt-tier relies on, and say what to mend.",
     "demo": "See it work: train, fill a small disk, lose it, restore, resume.",
 }
 """Each command's name and its one line of help. Each is `command` in the module of its name."""

@@ -138,17 +138,35 @@ class Journal:
 
 def peek(state_dir: Path) -> tuple[list[Save], Facts] | None:
     """What the journal holds now, without locking or changing it; None if there is none that can be read."""
-    path = state_dir / FILE_NAME
-    if not path.exists():
+    if not (state_dir / FILE_NAME).exists():
         return None
-    # Without a write-ahead log nobody has it open, and a plain reader would leave an empty log behind.
-    how = "mode=ro" if path.with_name(f"{FILE_NAME}-wal").exists() else "immutable=1"
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=5)) as db:
+        with contextlib.closing(_connect_reading(state_dir)) as db:
             saves, facts = _read(db, db.execute("PRAGMA user_version").fetchone()[0])
     except (sqlite3.DatabaseError, msgspec.DecodeError, msgspec.ValidationError):
         return None
     return list(saves.values()), facts
+
+
+def damage(state_dir: Path) -> str:
+    """What is wrong with the journal's file, as a clause; empty if nothing is, or there is none. Reads all of it, and
+    changes nothing."""
+    if not (state_dir / FILE_NAME).exists():
+        return ""
+    try:
+        with contextlib.closing(_connect_reading(state_dir)) as db:
+            _read(db, db.execute("PRAGMA user_version").fetchone()[0])
+            [verdict] = db.execute("PRAGMA quick_check(1)").fetchone()
+    except (sqlite3.DatabaseError, msgspec.DecodeError, msgspec.ValidationError) as error:
+        return str(error)
+    return "" if verdict == "ok" else str(verdict)
+
+
+def _connect_reading(state_dir: Path) -> sqlite3.Connection:
+    path = state_dir / FILE_NAME
+    # Without a write-ahead log nobody has it open, and a plain reader would leave an empty log behind.
+    how = "mode=ro" if path.with_name(f"{FILE_NAME}-wal").exists() else "immutable=1"
+    return sqlite3.connect(f"file:{quote(str(path))}?{how}", uri=True, timeout=5)
 
 
 def _read(db: sqlite3.Connection, version: int) -> tuple[dict[int, Save], Facts]:

@@ -67,7 +67,7 @@ def _folder(cold: ColdConfig, hot: Path | None, founding: bool, still_wanted: Ca
     from ckpt_tier.store.apart import ApartStore
     from ckpt_tier.store.folder import FolderStore
     from ckpt_tier.store.folder_paths import MARKER
-    from ckpt_tier.store.mounts import device_of, mount_of
+    from ckpt_tier.system.mounts import device_of, mount_of
 
     root = folder_path(cold.url)
     may_hang = mount_of(root).may_hang

@@ -28,8 +28,8 @@ import msgspec
 from ckpt_tier.errors import UnavailableError
 from ckpt_tier.store import apart_messages as say
 from ckpt_tier.store.apart_process import Child, hung
-from ckpt_tier.store.mounts import mount_of
 from ckpt_tier.store.protocol import Capabilities, Source, Stat, Watch, check_key
+from ckpt_tier.system.mounts import mount_of
 
 PATIENCE = 60.0
 """Seconds without any progress (a block, a page of a listing, a small object) after which a mount counts as hung."""

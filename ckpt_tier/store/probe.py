@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from ckpt_tier.core.pieces import PieceChecksums, pieces
-from ckpt_tier.errors import CkptTierError, KeyExistsError, UnavailableError
+from ckpt_tier.errors import AttentionError, CkptTierError, KeyExistsError, UnavailableError
 from ckpt_tier.store.apart import ApartStore
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Source, Store
@@ -29,12 +29,16 @@ class Trial(msgspec.Struct, frozen=True):
         ok: whether it did what it should.
         detail: what came of it, one clause; empty when there is nothing to say.
         needed: whether the store can't be used without it.
+        fix: what to do about it, where that is known; `detail` ends with it.
+        exit_code: what the error's exit code is; that of AttentionError where there was none.
     """
 
     name: str
     ok: bool
     detail: str = ""
     needed: bool = True
+    fix: str = ""
+    exit_code: int = AttentionError.exit_code
 
 
 class _Silent:
@@ -84,7 +88,8 @@ def _attempt(name: str, trial: Callable[[], str | None], *, needed: bool = True)
     except _Disappointed as error:
         return Trial(name, False, str(error), needed)
     except CkptTierError as error:
-        return Trial(name, False, f"{error}; {error.fix}" if error.fix else str(error), needed)
+        detail = f"{error}; {error.fix}" if error.fix else str(error)
+        return Trial(name, False, detail, needed, error.fix, error.exit_code)
 
 
 def _read_back(store: Store, key: str) -> None:

@@ -12,6 +12,7 @@ from ckpt_tier.errors import (
     UnavailableError,
 )
 from ckpt_tier.store.protocol import Capabilities, Source, Stat, Watch, check_key
+from ckpt_tier.store.s3_bucket import Inspection
 from ckpt_tier.store.s3_errors import UnsupportedError
 from ckpt_tier.store.s3_proof import PROBE_FOLDER, Proof, whole_crc
 from ckpt_tier.store.s3_requests import Requests, S3Options
@@ -49,6 +50,10 @@ class S3Store:
                     conditional_put=self._refuses_second_put(), verifies_uploads=self._proof.store_verifies()
                 )
             return self._capabilities
+
+    def inspection(self) -> Inspection:
+        """What can be asked about the bucket itself."""
+        return Inspection(self._requests, self._root)
 
     def refuses_wrong_checksums(self) -> bool:
         """Whether the store itself refuses a part that doesn't match its checksum; tried once."""

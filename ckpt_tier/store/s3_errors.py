@@ -30,6 +30,10 @@ class ChecksumRefusedError(IntegrityError):
     """The store has other bytes than the checksums sent along say."""
 
 
+class ForbiddenError(AccessDeniedError):
+    """The store knows these credentials, and what was asked is not allowed to them."""
+
+
 class UnsupportedError(ConfigError):
     """The store does not know a header or operation that was asked of it."""
 
@@ -55,6 +59,9 @@ ACTIONS = {
     "upload_part": "s3:PutObject",
     "complete_multipart_upload": "s3:PutObject",
     "abort_multipart_upload": "s3:AbortMultipartUpload",
+    "get_bucket_versioning": "s3:GetBucketVersioning",
+    "get_bucket_lifecycle_configuration": "s3:GetLifecycleConfiguration",
+    "get_object_lock_configuration": "s3:GetBucketObjectLockConfiguration",
 }
 """The permission each request needs:
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html"""
@@ -67,7 +74,11 @@ _WRONG_BYTES = {
 }  # fmt: skip
 _NOT_KNOWN = {"NotImplemented", "XNotImplemented", "InvalidArgument", "InvalidRequest"}
 _FULL = {"XMinioStorageFull", "XMinioAdminBucketQuotaExceeded", "QuotaExceeded"}
-_BAD_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidClientTokenId"}
+_BAD_KEYS = {
+    "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "InvalidTokenId",
+    "InvalidClientTokenId",
+}  # fmt: skip
+_FORBIDDEN = {"AccessDenied", "AllAccessDisabled", "403", "Forbidden"}
 _WRONG_PLACE = {
     "PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException",
     "InvalidBucketName",
@@ -94,6 +105,15 @@ def translated(error: Exception, operation: str, key: str, place: Place) -> Ckpt
     if isinstance(error, ClientError):
         return _refusal(error.response, operation, where, place)
     return _failure(error, where, place)
+
+
+def expired_credentials(place: Place) -> AccessDeniedError:
+    """For credentials that say themselves that their time is over, and can't be had anew."""
+    return AccessDeniedError(
+        f"the credentials for s3://{place.bucket} have expired",
+        "their source gave no newer ones",
+        "log in again, or export fresh AWS_* variables",
+    )
 
 
 def _refusal(response: Any, operation: str, where: str, place: Place) -> CkptTierError:
@@ -125,7 +145,8 @@ def _refusal(response: Any, operation: str, where: str, place: Place) -> CkptTie
     if code == "RequestTimeTooSkewed":
         return AccessDeniedError(f"the store refused a request for {where}", why, "set this machine's clock")
     if status in (401, 403):
-        return _denied(operation, where, why)
+        kind = ForbiddenError if code in _FORBIDDEN else AccessDeniedError
+        return kind(*_denied(operation, where, why))
     if code.startswith("KMS."):
         return ConfigError(f"{where} can't be encrypted", why, "check `sse` and `sse_kms_key_id` in [cold]")
     if code in _NOT_KNOWN or status in (405, 501):
@@ -133,14 +154,14 @@ def _refusal(response: Any, operation: str, where: str, place: Place) -> CkptTie
     return UnavailableError(f"the store failed on {where}", why, "it is tried again")
 
 
-def _denied(operation: str, where: str, why: str) -> CkptTierError:
+def _denied(operation: str, where: str, why: str) -> tuple[str, str, str]:
     action = ACTIONS.get(operation, operation)
     fix = f"allow {action} on it for these credentials"
     if operation == "head_object":
         fix += "; without s3:ListBucket on the bucket a missing key is answered by 403, too"
     if operation in ("put_object", "create_multipart_upload", "upload_part"):
         fix += ", and kms:GenerateDataKey and kms:Decrypt where the bucket is encrypted with a KMS key"
-    return AccessDeniedError(f"{action} on {where} was refused", why, fix)
+    return f"{action} on {where} was refused", why, fix
 
 
 def _failure(error: Exception, where: str, place: Place) -> CkptTierError:
@@ -168,7 +189,8 @@ def _failure(error: Exception, where: str, place: Place) -> CkptTierError:
         )
     if any("WRONG_VERSION_NUMBER" in str(cause) for cause in _causes(error)):
         return ConfigError(f"{host} does not speak TLS", fix="write http:// instead of https:// in `endpoint_url`")
-    if isinstance(error, RecursionError):  # botocore follows redirects without counting them
+    # botocore follows redirects without counting them, and its HTTP client may wrap what that ends in.
+    if any(isinstance(cause, RecursionError) for cause in _causes(error)):
         return ConfigError(
             f"the store redirects requests for {where} in a circle",
             fix="check the bucket's name, `region` and `endpoint_url` in [cold]",

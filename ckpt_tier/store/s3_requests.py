@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from ckpt_tier.errors import ConfigError, UnavailableError
-from ckpt_tier.store.s3_errors import Place, host_of, translated
+from ckpt_tier.store.s3_errors import Place, expired_credentials, host_of, translated
 
 if TYPE_CHECKING:
+    import boto3
     from mypy_boto3_s3 import S3Client
 
 PARALLEL_PARTS = 4
@@ -85,6 +86,10 @@ class Requests:
             yield
         except (BotoCoreError, ClientError, HTTPError, OSError, ValueError, RecursionError) as error:
             raise translated(error, operation, key, self.place) from error
+        except RuntimeError as error:
+            if "expired" not in str(error):  # botocore has no class for it
+                raise
+            raise expired_credentials(self.place) from error
 
     def client(self) -> "S3Client":
         """boto3's client, made once."""
@@ -100,8 +105,6 @@ class Requests:
 
 
 def _make_client(options: S3Options) -> "S3Client":
-    import boto3
-    import botocore.session
     from botocore.config import Config
 
     if options.ca_bundle is not None and not Path(options.ca_bundle).exists():
@@ -119,11 +122,27 @@ def _make_client(options: S3Options) -> "S3Client":
         tcp_keepalive=True,
         user_agent_extra="ckpt-tier",
     )
+    return _session(options).client("s3", endpoint_url=options.endpoint_url, verify=options.ca_bundle, config=config)
+
+
+def credentials(options: S3Options) -> Any:
+    """What the AWS chain finds (botocore's `Credentials`); raises what botocore raises, also where there are none."""
+    from botocore.exceptions import NoCredentialsError
+
+    found = _session(options).get_credentials()
+    if found is None:
+        raise NoCredentialsError
+    return found
+
+
+def _session(options: S3Options) -> "boto3.Session":
+    import boto3
+    import botocore.session
+
     botocore_session = botocore.session.get_session()
     # dateutil, the default, takes two thirds of the time of a long listing.
     botocore_session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_timestamp)
-    session = boto3.Session(botocore_session=botocore_session, profile_name=options.profile, region_name=options.region)
-    return session.client("s3", endpoint_url=options.endpoint_url, verify=options.ca_bundle, config=config)
+    return boto3.Session(botocore_session=botocore_session, profile_name=options.profile, region_name=options.region)
 
 
 def _parse_timestamp(value: str | float) -> datetime:

@@ -26,6 +26,7 @@ from ckpt_tier.errors import (
     UnavailableError,
 )
 from ckpt_tier.store.s3 import S3Store
+from ckpt_tier.store.s3_errors import ForbiddenError
 from ckpt_tier.store.s3_requests import S3Options
 from tests.minio import Bucket, Server, free_port, fresh_bucket, set_credentials
 from tests.proxy import Answer, Request, Trouble, refusal, troubled
@@ -525,7 +526,8 @@ def test_an_impossible_endpoint_is_a_configuration_error(aws_environment: None, 
         (500, "InternalError", UnavailableError),
         (429, "TooManyRequests", UnavailableError),
         (400, "RequestTimeout", UnavailableError),
-        (403, "AccessDenied", AccessDeniedError),
+        (403, "AccessDenied", ForbiddenError),
+        (403, "NobodyKnows", AccessDeniedError),
         (403, "RequestTimeTooSkewed", AccessDeniedError),
         (400, "ExpiredToken", AccessDeniedError),
         (507, "XMinioStorageFull", NoSpaceError),

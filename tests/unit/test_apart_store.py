@@ -479,7 +479,7 @@ def test_list_shows_the_hot_tier_and_says_that_the_cold_one_hangs(ground: Ground
 
 
 EVERYTHING_APART = """
-from ckpt_tier.store import mounts
+from ckpt_tier.system import mounts
 mounts._LOCAL = frozenset()
 from ckpt_tier.cli import main
 main()

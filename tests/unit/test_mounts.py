@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ckpt_tier.store import mounts
-from ckpt_tier.store.mounts import device_of, mount_of
+from ckpt_tier.system import mounts
+from ckpt_tier.system.mounts import device_of, mount_of
 
 TABLE = r"""22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda rw
 40 22 0:41 / /mnt/nas rw,relatime shared:2 master:3 - nfs4 server:/export rw,hard
@@ -80,3 +80,9 @@ def test_without_a_table_a_path_may_hang_for_all_we_know() -> None:
 def test_the_device_is_the_file_systems_own(tmp_path: Path) -> None:
     assert device_of(tmp_path) == tmp_path.stat().st_dev
     assert device_of(tmp_path / "not" / "there") == tmp_path.stat().st_dev
+
+
+def test_what_is_no_line_of_the_table_is_passed_over() -> None:
+    table = "nonsense\n30 22 0:45 / /mnt/na\\040s rw shared:9 - nfs4 nas:/ex\\040port rw,vers=4.2\n"
+    mount = mount_of(Path("/mnt/na s/ckpt"), table)
+    assert (mount.point, mount.kind, mount.source) == (Path("/mnt/na s"), "nfs4", "nas:/ex port")

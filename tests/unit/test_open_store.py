@@ -7,11 +7,12 @@ import pytest
 
 from ckpt_tier.config import ColdConfig
 from ckpt_tier.errors import ConfigError, UnavailableError
-from ckpt_tier.store import mounts, open_store
+from ckpt_tier.store import open_store
 from ckpt_tier.store.apart import ApartStore
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.fsspec_store import FsspecStore
 from ckpt_tier.store.s3 import S3Store
+from ckpt_tier.system import mounts
 from tests.stores import folder_store
 
 

@@ -25,16 +25,19 @@ _TABLE = Path("/proc/self/mountinfo")
 class Mount(msgspec.Struct, frozen=True):
     """One mounted file system. `id` is the mount's: the same place mounted anew has another one.
 
-    `device` is what `st_dev` is for files on it, and `kind` is such as "ext4" or "nfs4"; "" where it is not known.
+    `device` is what `st_dev` is for files on it, `kind` is such as "ext4" or "nfs4", `source` such as "server:/export";
+    "" where they are not known.
     """
 
     id: int
     device: int
     point: Path
     kind: str
+    source: str
 
     @property
     def may_hang(self) -> bool:
+        """Whether another machine or process has to answer for it."""
         return self.kind not in _LOCAL
 
 
@@ -83,11 +86,19 @@ def _table() -> str:
 
 def _read(table: str) -> dict[Path, Mount]:
     """The mounts by their points; of several on one point the last, which covers the others."""
-    mounts = {Path("/"): Mount(0, os.stat("/").st_dev, Path("/"), "")}  # noqa: PTH116
+    mounts = {Path("/"): Mount(0, os.stat("/").st_dev, Path("/"), "", "")}  # noqa: PTH116
     for line in table.splitlines():
-        before, _, after = line.partition(" - ")
-        identity, _, device, _, point = before.split(" ")[:5]
+        before, dash, after = line.partition(" - ")
+        words = before.split(" ")
+        if not dash or len(words) < 5:
+            continue
+        identity, _, device, _, point = words[:5]
         major, minor = device.split(":")
-        place = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point))
-        mounts[place] = Mount(int(identity), os.makedev(int(major), int(minor)), place, after.split(" ")[0])
+        kind, source, *_ = [*after.split(" "), "", ""]
+        place = Path(_plain(point))
+        mounts[place] = Mount(int(identity), os.makedev(int(major), int(minor)), place, kind, _plain(source))
     return mounts
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), text)
