@@ -10,8 +10,9 @@ whole step of `folder_upload`, `FolderStore.put` or `delete`, and a killed proce
   the key waits; where there are no locks, each has a file of its own;
 - publishing without replacing: its bytes were read back before, and the next upload of the key finds them there;
 - a `put` that replaces: its next attempt puts the same bytes. One with `if_absent` comes first, or changes nothing;
-- a `delete`: it had been decided on, and is repeated until it succeeds. A key of the same bytes that is uploaded again
-  in between is proven present before a manifest names it.
+- a `delete`: it had been decided on, and is repeated until it succeeds. What remains is a single unlink that hangs
+  while the rest of the mount answers, for as long as it takes to upload and commit the very same bytes again: then
+  their manifest is left without its object, which `verify` says, and the proof before an eviction.
 """
 
 import hashlib
