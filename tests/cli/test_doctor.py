@@ -189,4 +189,4 @@ def test_what_comes_from_a_bucket_can_not_move_the_cursor() -> None:
 def test_a_locale_without_the_signs_has_words(sound: Ground, tmp_path: Path) -> None:
     out = sound.run("doctor", PYTHONIOENCODING="ascii").out
     assert "  ok  hot tier" in out
-    assert "-> move the cold tier" in out
+    assert "->  move the cold tier" in out
