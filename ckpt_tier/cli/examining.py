@@ -11,6 +11,7 @@ from ckpt_tier.cli.words import plural
 from ckpt_tier.doctor.finding import Finding, Level, exit_code
 
 _COLOURS: dict[Level, str] = {"bad": "red", "warning": "yellow", "good": "green"}
+_SUBJECT_WIDTH = 13
 _FOOTNOTE = "What was written to try this was removed again; nothing else was changed."
 
 
@@ -49,7 +50,7 @@ def _block(found: Sequence[Finding], level: Level) -> str:
 def _rows(finding: Finding) -> Iterator[tuple[str, str, str]]:
     yield _sign(finding.level), finding.subject, finding.what
     if finding.fix:
-        yield "", "", f"{'→' if paper.can_show('→') else '->'} {finding.fix}"
+        yield "", ("→" if paper.can_show("→") else "->").rjust(_SUBJECT_WIDTH), finding.fix
 
 
 def _good(found: Sequence[Finding], *, whole: bool) -> str:
@@ -76,7 +77,7 @@ def _marked(level: Level, rows: Sequence[tuple[str, str, str]]) -> list[str]:
     The subjects of different blocks are aligned, too.
     """
     sign = _sign(level)
-    padded = [(mark, f"{subject:13}", text) for mark, subject, text in rows]
+    padded = [(mark, subject.ljust(_SUBJECT_WIDTH), text) for mark, subject, text in rows]
     lines = paper.columns(padded, indent=2).splitlines()
     start = f"  {sign} "
     coloured = f"  {paper.style(sign, _COLOURS[level], bold=True)} "

@@ -34,7 +34,9 @@ def steady(text: str) -> str:
     text = re.sub(r"[\d.]+ [kMGTP]?B of [\d.]+ [kMGTP]?B free", "<free>", text)
     text = re.sub(r"room for [\d,]+", "room for <n>", text)
     text = re.sub(r"/ckpt-tier/[0-9a-f]{16}", "/ckpt-tier/<hash>", text)
-    return re.sub(r" on (ext4|xfs|btrfs|overlay|tmpfs|zfs|9p)\b( \([^)]*\))?", " on <kind>", text)
+    return re.sub(
+        r" on (ext[234]|xfs|btrfs|f2fs|overlay|fuse\S*|virtiofs|tmpfs|zfs)\b( \([^)]*\))?", " on <kind>", text
+    )
 
 
 def test_the_page_of_a_sound_set_up(sound: Ground) -> None:
@@ -189,4 +191,4 @@ def test_what_comes_from_a_bucket_can_not_move_the_cursor() -> None:
 def test_a_locale_without_the_signs_has_words(sound: Ground, tmp_path: Path) -> None:
     out = sound.run("doctor", PYTHONIOENCODING="ascii").out
     assert "  ok  hot tier" in out
-    assert "-> move the cold tier" in out
+    assert "->  move the cold tier" in out
