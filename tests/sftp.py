@@ -40,6 +40,8 @@ class Trouble:
         self.flip_at: int | None = None
         """The byte at this offset of a file is written with one bit changed."""
         self.rename_replaces = False
+        self.hung = threading.Event()
+        """While it is set, nothing is read from files."""
         self.denied = False
         """No file may be opened."""
         self.on_rename: Callable[[], None] = lambda: None
@@ -109,6 +111,8 @@ class _Handle(SFTPHandle):
         return SFTP_OK
 
     def read(self, offset: int, length: int) -> bytes:
+        while self._trouble.hung.is_set():
+            threading.Event().wait(0.05)
         return os.pread(self.readfile.fileno(), length, offset)
 
 

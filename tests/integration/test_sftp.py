@@ -134,6 +134,20 @@ def test_a_server_that_was_away_is_used_again(sftp: Sftp, store: FsspecStore) ->
     assert store.get("a", 1) == b"x"
 
 
+def test_a_server_that_hangs_is_not_waited_for_for_ever(
+    sftp: Sftp, store: FsspecStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ckpt_tier.store.sftp.SECONDS", 1)
+    store.put("a", b"x")
+    sftp.trouble.hung.set()
+    try:
+        with pytest.raises(UnavailableError, match=r"[Tt]ime"):
+            store.get("a", 1)
+    finally:
+        sftp.trouble.hung.clear()
+    assert store.get("a", 1) == b"x"
+
+
 def test_hidden_files_of_others_are_removed_when_they_are_a_day_old(
     store: FsspecStore, root: Path, make_file: MakeFile
 ) -> None:
