@@ -10,6 +10,7 @@ from ckpt_tier.cold import keys
 from ckpt_tier.cold.cache import ManifestCache
 from ckpt_tier.cold.documents import MAX_DOCUMENT_BYTES, decode, encode
 from ckpt_tier.cold.manifest import Manifest, check, same_objects
+from ckpt_tier.core.nouns import is_name
 from ckpt_tier.errors import ConflictError, IntegrityError, KeyExistsError
 from ckpt_tier.store.protocol import Store
 
@@ -37,8 +38,9 @@ class Manifests:
         self._cache = cache
 
     def series(self) -> list[str]:
-        """The series that the run has in the cold tier."""
-        return list(self.store.folders(f"{self.run}/"))
+        """The series that the run has in the cold tier, and `keys.CONFIGS`, which is none as a rule and then has no
+        manifests. Folders with names that no series can have are left out."""
+        return [name for name in self.store.folders(f"{self.run}/") if is_name(name)]
 
     def entries(self, series: str, from_step: int = 0) -> list[Entry]:
         """The series' manifests from `from_step` on, by step."""
