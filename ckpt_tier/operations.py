@@ -176,21 +176,34 @@ class Operations:
             raise NotFoundError("there is no committed checkpoint", fix="run `ckpt-tier sync` first")
         return [self._restore_one(emit, name, step, generation, to, force=force) for name in names]
 
-    def _restore_one(
-        self, emit: Emit, series: str, step: int | None, generation: str | None, to: Path | None, *, force: bool
-    ) -> Restored:
+    def candidates(
+        self, emit: Emit, series: str, step: int | None = None, generation: str | None = None
+    ) -> Iterator[Manifest]:
+        """What a restore takes: the step's generation, or with `step=None` each that may be good, the newest first.
+        Raises NotFoundError, IntegrityError (its manifest is damaged), UnavailableError."""
         from ckpt_tier.core.events import PassedOver
         from ckpt_tier.flow.listing import by_step, newest_first
         from ckpt_tier.flow.retry import persistently
 
         manifests = self._wiring.cold.manifests
         if step is not None:
-            chosen = persistently(lambda: by_step(manifests, series, step, generation), self._clock)
-            return self._bring_back(emit, chosen, to, force=force)
+            yield persistently(lambda: by_step(manifests, series, step, generation), self._clock)
+            return
         for manifest in persistently(lambda: newest_first(manifests, series, emit), self._clock):
             if manifest.nan:
                 emit(PassedOver(series=series, step=manifest.step, reason=f"it holds {manifest.nan} NaN values"))
-                continue
+            else:
+                yield manifest
+
+    def _restore_one(
+        self, emit: Emit, series: str, step: int | None, generation: str | None, to: Path | None, *, force: bool
+    ) -> Restored:
+        from ckpt_tier.core.events import PassedOver
+
+        if step is not None:
+            [chosen] = self.candidates(emit, series, step, generation)
+            return self._bring_back(emit, chosen, to, force=force)
+        for manifest in self.candidates(emit, series):
             try:
                 return self._bring_back(emit, manifest, to, force=force)
             except IntegrityError as error:

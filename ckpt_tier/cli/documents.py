@@ -62,14 +62,14 @@ class RestoreDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunInColdTier(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that `recover` found. `newest_step` was committed last; null without a checkpoint."""
+    """A run that `recover` found. `newest_step` was saved last, at `saved_at`; null without a readable checkpoint."""
 
     name: str
     series: int
     checkpoints: int
     size_bytes: int
     newest_step: int | None
-    committed_at: str | None
+    saved_at: str | None
 
 
 class NotRecovered(msgspec.Struct, frozen=True, kw_only=True):

@@ -35,7 +35,7 @@ from ckpt_tier.cold.runs import RunDocument, list_runs, read_run
 from ckpt_tier.config import FILE_NAME, Config, default_state_dir, from_mapping, load, render
 from ckpt_tier.core import events
 from ckpt_tier.core.nouns import check_name, is_id
-from ckpt_tier.core.units import format_duration, format_size, format_time
+from ckpt_tier.core.units import format_duration, format_size
 from ckpt_tier.errors import (
     CancelledError,
     CkptTierError,
@@ -47,7 +47,7 @@ from ckpt_tier.errors import (
     worst_exit_code,
 )
 from ckpt_tier.flow.listing import by_step
-from ckpt_tier.flow.recover import FoundRun, configuration, fitting_layout, remember, summarise
+from ckpt_tier.flow.recover import configuration, fitting_layout, remember, summarise
 from ckpt_tier.flow.retry import persistently
 from ckpt_tier.operations import Operations, Restored
 from ckpt_tier.store import open_store
@@ -77,7 +77,7 @@ class Account:
         self.hot = hot
         self.config: Config | None = None
         self.config_written = False
-        self.runs: list[FoundRun] = []
+        self.runs: list[RunInColdTier] = []
         self.restored: list[RestoredDocument] = []
         self.passed_over: list[events.PassedOver] = []
         self.failed: dict[str, CkptTierError] = {}
@@ -88,7 +88,7 @@ class Account:
         config = self.config
         return RecoverDocument(
             cold_url=self.cold_url,
-            runs=tuple(_run_document(run) for run in self.runs),
+            runs=tuple(self.runs),
             run=config.run if config else None,
             run_id=config.run_id if config else None,
             config=str(config.file) if config else None,
@@ -128,7 +128,7 @@ def recover(settings: Settings, wanted: Wanted) -> int:
     store = _store(plain)
     account = Account(store.url, plain.hot.path)
     say = _nothing if settings.json or settings.quiet else paper.say
-    run = wanted.run or _only_run(settings, store, account, clock)
+    run = wanted.run or _only_run(settings, wanted, store, account, clock)
     document = _run_document_of(store, check_name("run", run), clock)
     say(f"{paper.style('Cold tier', bold=True)}  {store.url}")
     say(f"  run {run!r}, begun {paper.plain(document.created_at[:16].replace('T', ' '))} UTC")
@@ -158,7 +158,7 @@ def _store(config: Config) -> Store:
         raise ConfigError(error.what, error.why, "mount the cold tier, or add --same-device if you mean it") from error
 
 
-def _only_run(settings: Settings, store: Store, account: Account, clock: Clock) -> str:
+def _only_run(settings: Settings, wanted: Wanted, store: Store, account: Account, clock: Clock) -> str:
     """The one run that is there. Where there are several, they are shown, and a person has to choose."""
     names = persistently(lambda: list_runs(store), clock)
     if not names:
@@ -169,12 +169,26 @@ def _only_run(settings: Settings, store: Store, account: Account, clock: Clock) 
         )
     if len(names) == 1:
         return names[0]
-    account.runs = [persistently(lambda name=name: summarise(name, store.list(f"{name}/")), clock) for name in names]  # type: ignore[misc]
+    account.runs = [_run_in_cold_tier(Wiring(_from_call(wanted, name, {}, None), clock)) for name in names]
     if settings.json:
         paper.say(msgspec.json.encode(account.document(UsageError.exit_code)).decode())
     else:
         paper.say(_table_of_runs(account.runs))
     raise UsageError(f"there are {len(names)} runs at {store.url}", fix=f"say which: --run {names[0]}")
+
+
+def _run_in_cold_tier(wiring: Wiring) -> RunInColdTier:
+    run = wiring.config.run
+    found = persistently(lambda: summarise(run, wiring.store.list(f"{run}/")), wiring.clock)
+    newest = max(_readable(wiring, found.newest), key=lambda manifest: (manifest.saved, manifest.step), default=None)
+    return RunInColdTier(
+        name=run,
+        series=found.series,
+        checkpoints=found.checkpoints,
+        size_bytes=found.size,
+        newest_step=newest.step if newest else None,
+        saved_at=newest.saved_at if newest else None,
+    )
 
 
 def _run_document_of(store: Store, run: str, clock: Clock) -> RunDocument:
@@ -304,30 +318,19 @@ def _remember(wiring: Wiring, came_back: list[Restored], emit: events.Emit, acco
         account.notes.append(f"the journal was not touched: {error}")
 
 
-def _run_document(run: FoundRun) -> RunInColdTier:
-    return RunInColdTier(
-        name=run.name,
-        series=run.series,
-        checkpoints=run.checkpoints,
-        size_bytes=run.size,
-        newest_step=run.newest_step,
-        committed_at=None if run.committed_at is None else format_time(run.committed_at),
-    )
-
-
-def _table_of_runs(runs: list[FoundRun]) -> str:
+def _table_of_runs(runs: list[RunInColdTier]) -> str:
     cells = [
         (
             run.name,
             str(run.series),
             f"{run.checkpoints:,}",
-            format_size(run.size),
+            format_size(run.size_bytes),
             "" if run.newest_step is None else str(run.newest_step),
-            "" if run.committed_at is None else format_time(run.committed_at)[:16].replace("T", " "),
+            "" if run.saved_at is None else run.saved_at[:16].replace("T", " "),
         )
         for run in runs
     ]
-    headings = ("run", "series", "checkpoints", "size", "newest step", "committed (UTC)")
+    headings = ("run", "series", "checkpoints", "size", "newest step", "saved (UTC)")
     return paper.columns(cells, headings=headings, right={1, 2, 3, 4})
 
 

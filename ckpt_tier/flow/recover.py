@@ -22,10 +22,11 @@ import msgspec
 from ckpt_tier.cold import keys
 from ckpt_tier.cold.configs import newest_configs
 from ckpt_tier.cold.manifest import MAX_PATH_BYTES, Manifest
+from ckpt_tier.cold.manifests import Entry
 from ckpt_tier.config import KEYS, Key
 from ckpt_tier.config.sources import Written
 from ckpt_tier.config.values import Place
-from ckpt_tier.core.nouns import DEFAULT_SERIES
+from ckpt_tier.core.nouns import DEFAULT_SERIES, is_name
 from ckpt_tier.core.states import State
 from ckpt_tier.errors import CkptTierError, ConfigError, IntegrityError
 from ckpt_tier.flow.ingest import take_up
@@ -45,40 +46,42 @@ _BY_NAME = {(key.section, key.name): key for key in KEYS}
 Tree = dict[str, dict[str, object]]
 
 
-class FoundRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run in the cold tier, from its listing alone. `newest_step` was committed last, at `committed_at` (seconds
-    since the epoch by the store's clock); both are None without a checkpoint. `size` counts the bytes of all data."""
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run holds, from its listing alone. `size` counts the bytes of all data. The checkpoint that was saved last
+    is one of `newest`, of each series the highest step and the one committed last."""
 
-    name: str
     series: int
     checkpoints: int
     size: int
-    newest_step: int | None
-    committed_at: float | None
+    newest: tuple[Entry, ...]
 
 
-def summarise(run: str, listing: Iterable[Stat]) -> FoundRun:
+def summarise(run: str, listing: Iterable[Stat]) -> Listing:
     """What a listing of the whole run tells."""
-    series: set[str] = set()
-    checkpoints = size = 0
-    newest: tuple[float, int] | None = None
+    by_series: dict[str, list[Entry]] = {}
+    size = 0
     for stat in listing:
-        name, _, rest = stat.key.removeprefix(f"{run}/").partition("/")
+        series, _, rest = stat.key.removeprefix(f"{run}/").partition("/")
         if rest.startswith("data/"):
             size += stat.size
         parsed = keys.parse_manifest_name(rest.removeprefix("manifests/")) if rest.startswith("manifests/") else None
-        if parsed:
-            series.add(name)
-            checkpoints += 1
-            newest = max(newest or (0.0, 0), (stat.modified, parsed[0]))
-    return FoundRun(
-        name=run,
-        series=len(series),
-        checkpoints=checkpoints,
+        if parsed and is_name(series):
+            by_series.setdefault(series, []).append(Entry(series, *parsed, stat.modified))
+    last = [max(entries, key=order) for entries in by_series.values() for order in (_by_step, _by_commit)]
+    return Listing(
+        series=len(by_series),
+        checkpoints=sum(map(len, by_series.values())),
         size=size,
-        newest_step=newest[1] if newest else None,
-        committed_at=newest[0] if newest else None,
+        newest=tuple(dict.fromkeys(last)),
     )
+
+
+def _by_step(entry: Entry) -> tuple[float, float]:
+    return entry.step, entry.committed_at
+
+
+def _by_commit(entry: Entry) -> tuple[float, float]:
+    return entry.committed_at, entry.step
 
 
 def configuration(store: Store, run: str, cold: Mapping[str, object]) -> tuple[Tree, list[str]]:
