@@ -43,7 +43,8 @@ class Failure(msgspec.Struct, frozen=True):
     @classmethod
     def of(cls, error: Exception, rank: int) -> Failure:
         if isinstance(error, CkptTierError):
-            return cls(rank, type(error).__name__, error.what, error.why, error.fix)
+            kind = next(each for each in type(error).__mro__ if each.__module__ == errors.__name__)
+            return cls(rank, kind.__name__, error.what, error.why, error.fix)
         return cls(rank, CkptTierError.__name__, f"{type(error).__name__}: {error}", "", "look at the log of that rank")
 
     def error(self) -> CkptTierError:

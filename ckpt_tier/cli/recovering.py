@@ -43,6 +43,7 @@ from ckpt_tier.errors import (
     ConflictError,
     IntegrityError,
     NotFoundError,
+    UnavailableError,
     UsageError,
     worst_exit_code,
 )
@@ -303,7 +304,10 @@ def _bring_back(settings: Settings, wiring: Wiring, names: list[str], wanted: Wa
             account.restored.append(restored_document(came_back[-1], done[-1], hold_until))
         if came_back:
             _remember(wiring, came_back, note_and_emit, account)
-    account.notes += newer_on_hot(operations, came_back)
+    try:
+        account.notes += newer_on_hot(operations, came_back)
+    except ConfigError as error:  # no layout: the checkpoints are back all the same
+        account.warnings.append(str(error))
 
 
 def _remember(wiring: Wiring, came_back: list[Restored], emit: events.Emit, account: Account) -> None:
@@ -313,8 +317,8 @@ def _remember(wiring: Wiring, came_back: list[Restored], emit: events.Emit, acco
                 manifest = by_step(wiring.cold.manifests, back.series, back.step, back.generation)
                 for path in remember(parts, manifest):
                     account.notes.append(f"{path} was not noted in the journal; `ckpt-tier sync` takes it up")
-    except ConflictError as error:
-        # A worker is at the folder already: it finds the files by itself.
+    except (ConflictError, ConfigError, UnavailableError) as error:
+        # The journal is a cache: a worker that is at the folder already, or the next sync, finds the files by itself.
         account.notes.append(f"the journal was not touched: {error}")
 
 

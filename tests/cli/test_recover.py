@@ -268,3 +268,32 @@ def test_without_a_copy_the_layout_comes_from_the_manifests(gone: Ground, new: N
 def test_the_golden_files_name_no_machine() -> None:
     for file in GOLDEN.glob("recover*"):
         assert "/tmp" not in file.read_text()  # noqa: S108
+
+
+def test_paths_that_fit_no_layout_come_back_all_the_same(ground: Ground) -> None:
+    import ckpt_tier
+
+    config = ground.config.read_text().replace('layout = "model_gpu{series}/model_step_{step}.safetensors"', "")
+    ground.config.write_text(config + "[validate]\nlevel = 'fast'\n")
+    for step in (1, 2, 3):  # a layout that is recognised, and one file that only the hook knows of
+        ground.save(step)
+    odd = ground.hot / "best.safetensors"
+    odd.write_bytes(ground.save(9).read_bytes())
+    (ground.hot / "model_gpu0/model_step_9.safetensors").unlink()
+    ckpt_tier.open(ground.config, worker=False).saved(odd, 9, series="0")
+    ground.run("sync")
+    for path in (ground.cold / "swelu" / "configs").iterdir():
+        path.unlink()
+    new = NewMachine(ground)
+    out = new.recover().out
+    assert "no layout fits the paths of all checkpoints" in out
+    assert (new.to / "best.safetensors").read_bytes() == odd.read_bytes()
+
+
+def test_a_state_folder_that_can_not_be_used_keeps_nothing_back(new: NewMachine) -> None:
+    (new.root / "a-file").touch()
+    command = ("recover", str(new.ground.cold), "--to", "checkpoints", "--same-device")
+    out = new.run(*command, CKPT_TIER_STATE_DIR=str(new.root / "a-file" / "state")).out
+    assert "the journal was not touched" in out
+    assert len(new.files()) == 2
+    assert "state_dir" not in new.config.read_text()

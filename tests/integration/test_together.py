@@ -69,6 +69,12 @@ def one_rank(rank: int, root: str) -> None:
         in_the_way.write_bytes(b"other")
     said["in the way of rank 1"] = outcome(lambda: together.restore(1, to=to("conflict")))
 
+    blocked = to("a-file")
+    if rank == 1:
+        blocked.write_bytes(b"")
+    said["an OSError of rank 1"] = outcome(lambda: together.restore(1, to=blocked))
+    said["a wrong step"] = outcome(lambda: together.restore(-1, to=to("wrong")))
+
     inner = dist.new_group([2, 3])  # its rank 0 is 2
     if rank in (2, 3):
         said["inner"] = outcome(lambda: tier(process_group=inner).restore(to=to("inner")))
@@ -142,6 +148,12 @@ def test_what_is_damaged_for_one_rank_is_passed_over_by_all(said: list[dict[str,
 def test_an_error_of_any_rank_is_raised_by_all_of_them(said: list[dict[str, Any]]) -> None:
     assert by_rank(said, "in the way of rank 1", "error") == ["ConflictError"] * RANKS
     assert all("rank 1" in what for what in by_rank(said, "in the way of rank 1", "what"))
+
+
+def test_an_error_that_is_none_of_ours_reaches_all_of_them_too(said: list[dict[str, Any]]) -> None:
+    assert by_rank(said, "an OSError of rank 1", "error") == ["CkptTierError"] * RANKS
+    assert all("rank 1: FileExistsError" in what for what in by_rank(said, "an OSError of rank 1", "what"))
+    assert by_rank(said, "a wrong step", "error") == ["UsageError"] * RANKS
 
 
 def test_a_group_of_some_ranks_has_a_leader_of_its_own(said: list[dict[str, Any]]) -> None:
