@@ -232,8 +232,9 @@ class Tier:
             return restored
 
         def candidates() -> Iterator[Choice]:
-            name = check_name("series", series or _only_series(operations, step))
-            for found in operations.candidates(say, name, None if step is None else check_step(step), generation):
+            wanted = None if step is None else check_step(step)
+            name = check_name("series", series or _only_series(operations, wanted))
+            for found in operations.candidates(say, name, wanted, generation):
                 yield Choice(name, found.step, found.generation)
 
         asked = Choice(series, step, generation)

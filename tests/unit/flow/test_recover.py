@@ -20,7 +20,8 @@ from ckpt_tier.flow.recover import Listing, configuration, fitting_layout, remem
 from ckpt_tier.hot.layout import Layout
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Stat, Store
-from tests.builders import LAYOUT, TwoTiers, digest, manifest
+from tests.builders import LAYOUT, TwoTiers, checkpoint, digest, manifest
+from tests.kills import killed_at
 from tests.stores import folder_store
 
 COLD: dict[str, object] = {"url": "s3://bucket/prefix", "endpoint_url": None, "addressing": "auto"}
@@ -270,6 +271,27 @@ def test_killed_between_validation_and_note_it_is_finished_by_the_next(
     assert remembered(back, 3) == []
     assert back.states() == {3: "committed"}
     assert len(back.saves()) == 1
+
+
+def test_killed_at_any_touch_of_the_world_a_recovery_is_finished_by_the_next(back: TwoTiers) -> None:
+    kills = 0
+    while True:
+        back.path(3).unlink(missing_ok=True)
+        back.lose_journal()
+        with killed_at(kills) as countdown:
+            back.operations().restore(back.events.append, step=3)
+            remembered(back, 3)
+        assert not back.path(3).exists() or back.path(3).read_bytes() == checkpoint(3)
+        back.operations().restore(back.events.append, step=3)
+        assert remembered(back, 3) == []
+        assert back.states() == {3: "committed"}
+        if countdown.left >= 0:
+            break
+        kills += 1
+    assert kills > 10
+    before = back.objects()
+    back.sync()
+    assert back.objects() == before
 
 
 # The copy that a sync keeps
