@@ -201,6 +201,25 @@ class Operations:
         how = functools.partial(self._bring_back, emit, rank=rank, to=to, force=force)
         return [self._restore_one(emit, name, step, generation, how) for name in names]
 
+    def candidates(
+        self, emit: Emit, series: str, step: int | None = None, generation: str | None = None
+    ) -> Iterator[Manifest]:
+        """What a restore takes: the step's generation, or with `step=None` each that may be good, the newest first.
+        Raises NotFoundError, IntegrityError (its manifest is damaged), UnavailableError."""
+        from ckpt_tier.core.events import PassedOver
+        from ckpt_tier.flow.listing import by_step, newest_first
+        from ckpt_tier.flow.retry import persistently
+
+        manifests = self._wiring.cold.manifests
+        if step is not None:
+            yield persistently(lambda: by_step(manifests, series, step, generation), self._clock)
+            return
+        for manifest in persistently(lambda: newest_first(manifests, series, emit), self._clock):
+            if manifest.nan:
+                emit(PassedOver(series=series, step=manifest.step, reason=f"it holds {manifest.nan} NaN values"))
+            else:
+                yield manifest
+
     def _restore_one(
         self,
         emit: Emit,
@@ -210,17 +229,11 @@ class Operations:
         bring_back: Callable[[Manifest], Restored],
     ) -> Restored:
         from ckpt_tier.core.events import PassedOver
-        from ckpt_tier.flow.listing import by_step, newest_first
-        from ckpt_tier.flow.retry import persistently
 
-        manifests = self._wiring.cold.manifests
         if step is not None:
-            chosen = persistently(lambda: by_step(manifests, series, step, generation), self._clock)
+            [chosen] = self.candidates(emit, series, step, generation)
             return bring_back(chosen)
-        for manifest in persistently(lambda: newest_first(manifests, series, emit), self._clock):
-            if manifest.nan:
-                emit(PassedOver(series=series, step=manifest.step, reason=f"it holds {manifest.nan} NaN values"))
-                continue
+        for manifest in self.candidates(emit, series):
             try:
                 return bring_back(manifest)
             except IntegrityError as error:

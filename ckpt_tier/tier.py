@@ -10,7 +10,7 @@ import contextlib
 import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -27,9 +27,12 @@ from ckpt_tier.operations import Restored as Restored
 from ckpt_tier.spawn import start_worker
 from ckpt_tier.system.clock import Clock, process_started_at, random_id
 from ckpt_tier.system.locks import Presence
+from ckpt_tier.together import Choice, Group, restore_together
 from ckpt_tier.wiring import Wiring
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from ckpt_tier.core.events import Emit, Event
     from ckpt_tier.hot.layout import Place
 
@@ -52,6 +55,7 @@ def open(  # noqa: A001 (the interface's name: ckpt_tier.open)
     url: str | None = None,
     run: str | None = None,
     worker: bool = True,
+    process_group: ProcessGroup | None = None,
 ) -> Tier:
     """The tier of a training run, for use in the training script.
 
@@ -61,6 +65,8 @@ def open(  # noqa: A001 (the interface's name: ckpt_tier.open)
         url, run: take the place of ``[cold] url`` and ``run``.
         worker: start ``ckpt-tier sync --watch`` for this hot folder in a process of its own, unless one runs. It
             outlives this process, and ends by itself once no training uses the folder and the queue is empty.
+        process_group: of torch.distributed: makes `restore`, and nothing else, a collective of this group, in which
+            all ranks get the same step or all raise.
 
     Raises ConfigError. Everything after this call is guarded: no failure of the tier stops training.
     """
@@ -74,7 +80,9 @@ def open(  # noqa: A001 (the interface's name: ckpt_tier.open)
     else:
         path = None if config is None else Path(config)
         config = load(path, env=os.environ, cwd=Path.cwd(), arguments={"cold.url": url, "run": run})
-    return Tier(config, overrides={"CKPT_TIER_COLD__URL": url, "CKPT_TIER_RUN": run}, worker=worker)
+    return Tier(
+        config, overrides={"CKPT_TIER_COLD__URL": url, "CKPT_TIER_RUN": run}, worker=worker, process_group=process_group
+    )
 
 
 class Tier:
@@ -92,6 +100,7 @@ class Tier:
         overrides: Mapping[str, str | None] | None = None,
         worker: bool = False,
         started_at: float | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         self.config = config
         self._wiring = Wiring(config, clock)
@@ -101,6 +110,7 @@ class Tier:
         self._passes = Passes(process_started_at() if started_at is None else started_at)
         self._rejected: set[str] = set()
         self._may_start_worker = worker
+        self._process_group = process_group
         self._start_again_at = 0.0
         self._presence: Presence | None = None
         if worker:
@@ -231,27 +241,38 @@ class Tier:
         `step=None`: the newest good one, by time of saving; what is damaged or holds a known NaN is passed over.
         `series=None`: the only one there is. Ranks and processes may all ask at once: one fetches.
 
+        With the `process_group` of `open` this is a collective: rank 0 of the group chooses step and generation, every
+        rank brings that one back, and what is damaged for one of them is passed over by all. An error of any rank is
+        raised by all. Without it no call waits for another process.
+
         Raises NotFoundError, IntegrityError, ConflictError (another file is there), NoSpaceError, UnavailableError,
         UsageError (several series, none named).
         """
         operations = Operations(self._wiring)
-        if series is None:
-            there = sorted({entry.series for entry in operations.entries(step=step)})
-            if len(there) > 1:
-                raise UsageError(
-                    f"the run has the series {', '.join(there)}", "one call restores one", 'name it: series="…"'
-                )
-            series = there[0] if there else DEFAULT_SERIES
-        [restored] = operations.restore(
-            emit or _log_event,
-            step=None if step is None else check_step(step),
-            series=check_name("series", series),
-            generation=generation,
-            rank=rank,
-            to=None if to is None else Path(to),
-            force=force,
-        )
-        return restored
+        say = emit or _log_event
+
+        def bring_back(choice: Choice) -> Restored:
+            [restored] = operations.restore(
+                say,
+                step=None if choice.step is None else check_step(choice.step),
+                series=check_name("series", choice.series or _only_series(operations, choice.step)),
+                generation=choice.generation,
+                rank=rank,
+                to=None if to is None else Path(to),
+                force=force,
+            )
+            return restored
+
+        def candidates() -> Iterator[Choice]:
+            wanted = None if step is None else check_step(step)
+            name = check_name("series", series or _only_series(operations, wanted))
+            for found in operations.candidates(say, name, wanted, generation):
+                yield Choice(name, found.step, found.generation)
+
+        asked = Choice(series, step, generation)
+        if self._process_group is None:
+            return bring_back(asked)
+        return restore_together(Group(self._process_group), asked, candidates, bring_back, say)
 
     def close(self) -> None:
         """Lets the worker know that this process uses the folder no more. Does not wait: see `drain`."""
@@ -378,6 +399,14 @@ class Tier:
             self._complain(f"no worker was started: {error}")
             return False
         return self._may_start_worker
+
+
+def _only_series(operations: Operations, step: int | None) -> str:
+    """The one series there is, or has the step. Raises UsageError if there are several."""
+    there = sorted({entry.series for entry in operations.entries(step=step)})
+    if len(there) > 1:
+        raise UsageError(f"the run has the series {', '.join(there)}", "one call restores one", 'name it: series="…"')
+    return there[0] if there else DEFAULT_SERIES
 
 
 def _finite(value: object) -> float | None:

@@ -19,7 +19,7 @@ from ckpt_tier.system.locks import FileLock
 if TYPE_CHECKING:
     from ckpt_tier.cold.runs import RunDocument
     from ckpt_tier.core.events import Emit
-    from ckpt_tier.flow.parts import Cold
+    from ckpt_tier.flow.parts import Cold, Parts
     from ckpt_tier.flow.sync import Syncing
     from ckpt_tier.hot.layout import Layout
     from ckpt_tier.store.protocol import Store
@@ -117,24 +117,16 @@ class Wiring:
             )
 
     @contextlib.contextmanager
-    def syncing(self, emit: Emit, what: str) -> Iterator[Syncing]:
-        """The queue at work, under the worker's lock. Raises ConflictError naming who holds it, ConfigError,
+    def working(self, emit: Emit, what: str) -> Iterator[Parts]:
+        """What changes the tiers, under the worker's lock. Raises ConflictError naming who holds it, ConfigError,
         UnavailableError."""
-        from ckpt_tier.flow.evict import recover_evictions
-        from ckpt_tier.flow.meter import Pace
         from ckpt_tier.flow.parts import Parts
-        from ckpt_tier.flow.sync import Syncing
         from ckpt_tier.journal.journal import Journal
 
         self.require_hot()
         lock = self.worker_lock(what).acquire("it does the same work; see `ckpt-tier status`, or end it first")
-        with lock, contextlib.ExitStack() as stack:
-            layout = self.layout
-            journal = Journal.open(self.config.state_dir)
-            stack.callback(journal.close)
-            for save in [save for save in journal.saves() if save.retry_at]:
-                journal.put(msgspec.structs.replace(save, retry_at=0.0))  # somebody starts it: the cause may be mended
-            parts = Parts(
+        with lock, contextlib.closing(Journal.open(self.config.state_dir)) as journal:
+            yield Parts(
                 config=self.config,
                 cold=self._expected_run(),
                 journal=journal,
@@ -142,6 +134,27 @@ class Wiring:
                 clock=self.clock,
                 emit=emit,
             )
+
+    @contextlib.contextmanager
+    def syncing(self, emit: Emit, what: str) -> Iterator[Syncing]:
+        """The queue at work, under the worker's lock. Raises ConflictError naming who holds it, ConfigError,
+        UnavailableError."""
+        from ckpt_tier.flow.config_copy import keep_copy
+        from ckpt_tier.flow.evict import recover_evictions
+        from ckpt_tier.flow.meter import Pace
+        from ckpt_tier.flow.sync import Syncing
+
+        self.require_hot()
+        layout = self.layout  # before a run is begun for a folder that can't be read
+        with self.working(emit, what) as parts:
+            journal = parts.journal
+            for save in [save for save in journal.saves() if save.retry_at]:
+                journal.put(msgspec.structs.replace(save, retry_at=0.0))  # somebody starts it: the cause may be mended
             recover_evictions(parts, layout)
             pace = Pace(self.config.upload.bandwidth, self.clock)
-            yield stack.enter_context(Syncing(parts, layout, pace, self.begin_run))
+
+            def join() -> None:
+                keep_copy(parts, self.begin_run().run)
+
+            with Syncing(parts, layout, pace, join) as syncing:
+                yield syncing

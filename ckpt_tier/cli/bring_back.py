@@ -47,10 +47,11 @@ def bring_back(
         )
     done = {(e.series, e.step): e for e in seen if isinstance(e, events.Restored)}
     passed_over = [e for e in seen if isinstance(e, events.PassedOver)]
-    notes = _newer_on_hot(operations, restored) if step is None else []
+    notes = newer_on_hot(operations, restored) if step is None else []
     hold = wiring.config.hot.hold if restored and restored[0].root == wiring.config.hot.path else None
     documents = [
-        _document(each, done[each.series, each.step], None if hold is None else clock.now() + hold) for each in restored
+        restored_document(each, done[each.series, each.step], None if hold is None else clock.now() + hold)
+        for each in restored
     ]
     if settings.json:
         document = RestoreDocument(
@@ -69,7 +70,7 @@ def bring_back(
     return 0
 
 
-def _document(back: Restored, event: events.Restored, held_until: float | None) -> RestoredDocument:
+def restored_document(back: Restored, event: events.Restored, held_until: float | None) -> RestoredDocument:
     return RestoredDocument(
         series=back.series,
         step=back.step,
@@ -95,7 +96,7 @@ def _print(back: RestoredDocument, elapsed: float) -> None:
         paper.say(f"  {format_size(back.size_bytes)} already there, identical: nothing was fetched")
 
 
-def _newer_on_hot(operations: Operations, restored: list[Restored]) -> list[str]:
+def newer_on_hot(operations: Operations, restored: list[Restored]) -> list[str]:
     """What --latest can't know of: files on the hot tier that were saved later and are not committed."""
     notes = []
     for back in restored:

@@ -16,6 +16,7 @@ COMMANDS = {
     "sync": "Validate, upload and commit what is new; evict what the cold tier holds.",
     "list": "The checkpoints of both tiers.",
     "restore": "Bring a checkpoint back, every byte verified.",
+    "recover": "The machine is gone: bring its newest checkpoints back from the cold tier alone.",
     "status": "What would be lost now, what waits, what needs a person.",
     "verify": "Prove that the cold tier holds what it should.",
     "doctor": "Try everything that ckpt-tier relies on, and say what to mend.",

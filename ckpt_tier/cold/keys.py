@@ -1,6 +1,7 @@
 """The layout of the cold tier: every key there is, and how to read one back.
 
 <run>/run.json
+<run>/configs/<16 hex digits of its SHA-256>.toml
 <run>/<series>/manifests/000000740000.<generation>.json
 <run>/<series>/data/000000740000/<member id>/<path>
 <run>/<series>/data/000000740000/<member id>/SHA256SUMS.<member id>
@@ -15,8 +16,10 @@ import re
 from ckpt_tier.core.nouns import ID_HEX_DIGITS, STEP_DIGITS
 
 RUN_DOCUMENT = "run.json"
+CONFIGS = "configs"
 _MANIFEST = re.compile(rf"(\d{{{STEP_DIGITS}}})\.([0-9a-f]{{{ID_HEX_DIGITS}}})\.json")
 _RECEIPT = re.compile(r"(?P<save>[A-Za-z0-9_][A-Za-z0-9._-]{0,95})/rank-(?P<rank>\d{1,6})-of-(?P<world>\d{1,7})\.json")
+_CONFIG = re.compile(rf"([0-9a-f]{{{ID_HEX_DIGITS}}})\.toml")
 _PIN = re.compile(rf"(\d{{{STEP_DIGITS}}})\.json")
 
 
@@ -27,6 +30,21 @@ def step_name(step: int) -> str:
 
 def run_key(run: str) -> str:
     return f"{run}/{RUN_DOCUMENT}"
+
+
+def configs_prefix(run: str) -> str:
+    """A series of this name lies beside: its keys go on with ``manifests/``, ``data/`` and the like."""
+    return f"{run}/{CONFIGS}/"
+
+
+def config_key(run: str, identity: str) -> str:
+    return f"{configs_prefix(run)}{identity}.toml"
+
+
+def parse_config_name(name: str) -> str | None:
+    """The id from the last segment of a configuration's key; None for anything else."""
+    match = _CONFIG.fullmatch(name)
+    return match[1] if match else None
 
 
 def manifests_prefix(run: str, series: str) -> str:

@@ -10,6 +10,7 @@ from ckpt_tier.cold import keys
 from ckpt_tier.cold.cache import ManifestCache
 from ckpt_tier.cold.documents import MAX_DOCUMENT_BYTES, decode, encode
 from ckpt_tier.cold.manifest import Manifest, check, same_objects
+from ckpt_tier.core.nouns import is_name
 from ckpt_tier.errors import ConflictError, IntegrityError, KeyExistsError
 from ckpt_tier.store.protocol import Store
 
@@ -37,8 +38,12 @@ class Manifests:
         self._cache = cache
 
     def series(self) -> list[str]:
-        """The series that the run has in the cold tier."""
-        return list(self.store.folders(f"{self.run}/"))
+        """The series that the run has in the cold tier. Folders with names that no series can have are left out."""
+        return [name for name in self.store.folders(f"{self.run}/") if is_name(name) and self._is_series(name)]
+
+    def _is_series(self, name: str) -> bool:
+        """The folder of the configuration's copies is one only if it also has what a series has: folders."""
+        return name != keys.CONFIGS or bool(self.store.folders(keys.configs_prefix(self.run)))
 
     def entries(self, series: str, from_step: int = 0) -> list[Entry]:
         """The series' manifests from `from_step` on, by step."""

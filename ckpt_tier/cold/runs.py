@@ -4,6 +4,7 @@ import msgspec
 
 from ckpt_tier.cold import keys
 from ckpt_tier.cold.documents import MAX_DOCUMENT_BYTES, decode, encode
+from ckpt_tier.core.nouns import is_name
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import ConfigError, KeyExistsError, MissingKeyError
 from ckpt_tier.store.protocol import Store
@@ -26,6 +27,19 @@ def read_run(store: Store, run: str) -> RunDocument | None:
         return decode(store.get(key, MAX_DOCUMENT_BYTES), RunDocument, key)
     except MissingKeyError:
         return None
+
+
+def list_runs(store: Store) -> list[str]:
+    """The names of all runs in the store, sorted. One request for each folder at its top."""
+    return [name for name in store.folders("") if is_name(name) and _has_run(store, name)]
+
+
+def _has_run(store: Store, run: str) -> bool:
+    try:
+        store.stat(keys.run_key(run))
+    except MissingKeyError:
+        return False
+    return True
 
 
 def join_run(store: Store, run: str, run_id: str | None, *, new_id: str, now: float) -> RunDocument:

@@ -11,7 +11,7 @@ from ckpt_tier.config.model import (
     UploadConfig,
     ValidateConfig,
 )
-from ckpt_tier.config.render import render
+from ckpt_tier.config.render import render, render_portable
 
 __all__ = [
     "FILE_NAME",
@@ -30,4 +30,5 @@ __all__ = [
     "from_mapping",
     "load",
     "render",
+    "render_portable",
 ]

@@ -23,6 +23,7 @@ class Key(msgspec.Struct, frozen=True):
         default: as written in TOML; None if there is none, and then `absent` says what that means.
         example: as written in TOML.
         required: whether there is no configuration without it.
+        runs_code: whether its value names code or a command that is run: never taken from a bucket.
     """
 
     section: str
@@ -35,6 +36,7 @@ class Key(msgspec.Struct, frozen=True):
     default: str | None = None
     absent: str = "not set"
     required: bool = False
+    runs_code: bool = False
 
     @property
     def written(self) -> str:
@@ -103,7 +105,8 @@ KEYS = (
     _choice("validate", "non_finite", ("record", "reject"),
             "What a NaN or Inf in a tensor means (`deep` sees them): a remark, or a rejection.", "record"),
     Key("validate", "custom", 'a function such as "mymodule:check"', values.function_name,
-        "A validator of your own, called with the file's path after the built-in ones.", '"mymodule:check"'),
+        "A validator of your own, called with the file's path after the built-in ones.", '"mymodule:check"',
+        runs_code=True),
     Key("cold", "url", 'a URL such as "s3://bucket/prefix" or "file:///mnt/nas/ckpt", or a folder',
         values.cold_url,
         "Where checkpoints are kept: a bucket and prefix, a folder, or a mounted NAS; or another store that fsspec "

@@ -7,6 +7,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from ckpt_tier.config import values
 from ckpt_tier.config.keys import KEYS, SECTIONS, Key
 from ckpt_tier.config.load import default_state_dir
@@ -37,6 +39,11 @@ def render(config: Config, *, env: Mapping[str, str]) -> str:
             lines += ["", f"[{section}]"] if section else [""]
             lines += inner
     return "\n".join(lines) + "\n"
+
+
+def render_portable(config: Config, *, env: Mapping[str, str]) -> str:
+    """As `render`, without what belongs to this machine alone, the state folder: for the copy that goes to the run."""
+    return render(msgspec.structs.replace(config, state_dir=default_state_dir(config.hot.path, env)), env=env)
 
 
 def _lines(key: Key, config: Config, env: Mapping[str, str]) -> list[str]:

@@ -100,6 +100,11 @@ def check_save_id(text: str) -> str:
     return text
 
 
+def is_name(text: str) -> bool:
+    """Whether `text` is fit for a run or series."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_step(step: int) -> int:
     """`step`, if it lies within 0 … 10^12 - 1; raises UsageError otherwise."""
     if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= MAX_STEP:

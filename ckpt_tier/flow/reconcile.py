@@ -18,8 +18,7 @@ import msgspec
 from ckpt_tier.core.retention import newest
 from ckpt_tier.core.states import QUEUED, VALID, State
 from ckpt_tier.core.units import format_duration, format_size
-from ckpt_tier.flow.view import View
-from ckpt_tier.hot.scan import HotCopy
+from ckpt_tier.flow.view import View, row_of
 from ckpt_tier.inbox import HIDDEN, Ticket
 from ckpt_tier.journal.saves import Save, SavedFile
 
@@ -170,22 +169,8 @@ def _gather(view: View) -> tuple[list[Save], list[Action]]:
             mine = links_of(row, view) if row.state is State.COMMITTED else ()
             links = mine if row.ticket == ticket.id else ticket.links
             merged.append(msgspec.structs.replace(_act(Kind.RELEASE, row, reason), ticket=ticket, links=links))
-    saves += [_found(copy, view) for copy in view.hot.values() if (copy.path, copy.stamp) not in known]
+    saves += [row_of(copy, view.rules.ranks) for copy in view.hot.values() if (copy.path, copy.stamp) not in known]
     return saves, merged
-
-
-def _found(copy: HotCopy, view: View) -> Save:
-    """A row for what only scanning knows of."""
-    return Save(
-        series=copy.series,
-        step=copy.step,
-        path=copy.path,
-        stamp=copy.stamp,
-        files=tuple(SavedFile(path=file.path, stamp=file.stamp) for file in copy.files),
-        saved_at=copy.mtime_ns / 1e9,
-        rank=copy.rank,
-        world_size=None if copy.rank is None else view.rules.ranks,
-    )
 
 
 def _attach(row: Save, ticket: Ticket) -> Action:

@@ -7,7 +7,7 @@ import msgspec
 from ckpt_tier.core.nouns import Stamp
 from ckpt_tier.hot.scan import HotCopy
 from ckpt_tier.inbox import Ticket
-from ckpt_tier.journal.saves import Save
+from ckpt_tier.journal.saves import Save, SavedFile
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -64,3 +64,17 @@ class View(msgspec.Struct, frozen=True):
     tracked: frozenset[str]
     postponed: Mapping[str, float]
     busy: frozenset[int]
+
+
+def row_of(copy: HotCopy, world_size: int | None) -> Save:
+    """A new row for what only scanning knows of; `world_size` counts only for a share."""
+    return Save(
+        series=copy.series,
+        step=copy.step,
+        path=copy.path,
+        stamp=copy.stamp,
+        files=tuple(SavedFile(path=file.path, stamp=file.stamp) for file in copy.files),
+        saved_at=copy.mtime_ns / 1e9,
+        rank=copy.rank,
+        world_size=None if copy.rank is None else world_size,
+    )

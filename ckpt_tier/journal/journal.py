@@ -32,12 +32,14 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         last_pass_at: seconds since the epoch; 0 before the first pass that saw both tiers.
         cold_error: why the cold tier could not be reached at last; empty when it could.
         cold_error_since: seconds since the epoch.
+        config_copy: which configuration was last copied to which run; empty before the first.
     """
 
     upload_bytes_per_second: float = 0.0
     last_pass_at: float = 0.0
     cold_error: str = ""
     cold_error_since: float = 0.0
+    config_copy: str = ""
 
 
 class Journal:

@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from ckpt_tier.cold.cache import ManifestCache
+from ckpt_tier.cold.configs import put_config
 from ckpt_tier.cold.documents import MAX_DOCUMENT_BYTES, encode
 from ckpt_tier.cold.manifests import Entry, Manifests
 from ckpt_tier.errors import ConflictError, IntegrityError, MissingKeyError
@@ -145,3 +146,13 @@ def test_a_manifest_that_is_far_too_large_is_refused_before_it_is_parsed(manifes
 def test_a_manifest_that_is_gone_is_missing(manifests: Manifests) -> None:
     with pytest.raises(MissingKeyError):
         manifests.read_fresh(Entry("0", 5, "0" * 16, 0.0))
+
+
+def test_the_configurations_copies_are_no_series_and_a_series_of_their_name_is(manifests: Manifests) -> None:
+    committed(manifests, 5)
+    put_config(manifests.store, "run", b'run = "run"')
+    manifests.store.put("run/Not-A-Name/manifests/x", b"")
+    assert manifests.series() == ["0"]
+    manifests.commit(manifest(5, series="configs"))
+    assert manifests.series() == ["0", "configs"]
+    assert [entry.step for entry in manifests.entries("configs")] == [5]

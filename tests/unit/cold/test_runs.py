@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ckpt_tier.cold import keys
-from ckpt_tier.cold.runs import join_run, read_run
+from ckpt_tier.cold.runs import join_run, list_runs, read_run
 from ckpt_tier.errors import ConfigError, IntegrityError, KeyExistsError
 from ckpt_tier.store.folder import FolderStore
 from tests.builders import START
@@ -65,3 +65,11 @@ def test_a_run_document_that_is_broken_is_not_taken_for_a_missing_one(folder: Fo
     folder.put(keys.run_key("run"), b'{"format": 1, "id": "a", "id": "b", "created_at": ""}')
     with pytest.raises(IntegrityError):
         join_run(folder, "run", None, new_id="c" * 16, now=START)
+
+
+def test_only_folders_with_a_run_document_and_a_fit_name_are_runs(folder: FolderStore) -> None:
+    for run in ("b", "a"):
+        join_run(folder, run, None, new_id="c" * 16, now=START)
+    folder.put("Not-A-Name/run.json", b"{}")
+    folder.put("no-run/other.json", b"{}")
+    assert list_runs(folder) == ["a", "b"]
