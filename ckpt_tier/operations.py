@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ckpt_tier.flow.status import Status
     from ckpt_tier.flow.verify import Verified
     from ckpt_tier.flow.view import View
+    from ckpt_tier.journal.saves import Save
 
 HOOK_ERRORS = "hook-errors.log"
 READ_AT_MOST = 500
@@ -220,20 +221,17 @@ class Operations:
         """One look without the lock, and what is worth a warning. Without `entries` and without asking the cold
         tier, the journal's word for what is committed is taken."""
         from ckpt_tier.core.states import State
-        from ckpt_tier.flow.observe import list_pins, observe
-        from ckpt_tier.flow.retry import persistently
+        from ckpt_tier.flow.observe import observe
         from ckpt_tier.journal.journal import peek
 
         self._wiring.require_hot()
-        pins: set[tuple[str, int]] = set()
         if entries is None and ask_cold:
             try:
                 entries = self.entries()
-                names = {entry.series for entry in entries}
-                pins = persistently(lambda: list_pins(self._wiring.cold.manifests, names), self._clock)
             except NotFoundError:
                 entries = []  # the run has not begun
         saves, _ = peek(self._config.state_dir) or ([], None)
+        pins, tombstones = self._kept_and_pruned(saves) if entries is not None else (set(), {})
         if entries is None:
             committed = {(s.series, s.step, s.generation or "") for s in saves if s.state is State.COMMITTED}
         else:
@@ -246,8 +244,24 @@ class Operations:
             committed,
             now=self._clock.now(),
             pins=pins,
+            tombstones=tombstones,
         )
         return view, [*found.problems, *self._hook_errors()]
+
+    def _kept_and_pruned(self, saves: list[Save]) -> tuple[set[tuple[str, int]], dict[tuple[str, int, str], float]]:
+        """The pins and tombstones that matter to what is on the hot tier."""
+        from ckpt_tier.cold.pins import list_pins
+        from ckpt_tier.cold.tombstones import list_tombstones
+        from ckpt_tier.flow.observe import oldest_steps, waiting
+        from ckpt_tier.flow.retry import persistently
+        from ckpt_tier.hot.scan import scan
+
+        try:
+            manifests, layout = self._wiring.cold.manifests, self._wiring.layout
+        except NotFoundError:
+            return set(), {}  # the run has not begun
+        oldest = oldest_steps(scan(self._config.hot.path, layout).files, saves, waiting(self._wiring.inbox, layout))
+        return persistently(lambda: (list_pins(manifests, oldest), list_tombstones(manifests, oldest)), self._clock)
 
     def _hook_errors(self) -> list[str]:
         """The last complaints of the hook: in the hot folder, or, where that was full, in the state folder."""

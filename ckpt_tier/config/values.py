@@ -114,7 +114,7 @@ def keep_best(value: dict[str, Any], place: Place) -> KeepBest:
     if not isinstance(metric, str) or not metric.strip() or not metric.isprintable():
         raise UsageError("it names no metric")
     if mode not in ("min", "max"):
-        raise UsageError('it does not say whether the best is the least (mode = "min") or the greatest ("max")')
+        raise UsageError('its mode is neither "min" nor "max"')
     if type(count) is not int or count < 1:
         raise UsageError("its count is not 1 or more")
     return KeepBest(metric, mode, count)

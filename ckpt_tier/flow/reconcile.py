@@ -14,9 +14,10 @@ from enum import StrEnum
 
 import msgspec
 
-from ckpt_tier.core.retention import newest
+from ckpt_tier.cold.tombstones import was_saved_again
+from ckpt_tier.core.retention import Checkpoint, Verdict, newest
 from ckpt_tier.core.states import QUEUED, VALID, State
-from ckpt_tier.core.units import format_duration, format_size
+from ckpt_tier.core.units import format_duration, format_size, format_time
 from ckpt_tier.flow.view import View
 from ckpt_tier.inbox import HIDDEN, Ticket
 from ckpt_tier.journal.saves import Save
@@ -32,6 +33,8 @@ class Kind(StrEnum):
     """Join the hook's ticket to a save that scanning had found first."""
     ADOPT = "adopt"
     """Note that the cold tier holds this generation already."""
+    RETIRE = "retire"
+    """Note that this generation was pruned from the cold tier: it is not uploaded again."""
     LOSE = "lose"
     """Report a save that is gone from disk before it was committed."""
     FORGET = "forget"
@@ -101,6 +104,15 @@ def is_committed(save: Save, view: View) -> bool:
     return save.generation is not None and (save.series, save.step, save.generation) in view.committed
 
 
+def pruned(save: Save, view: View) -> str:
+    """The reason why a save is neither uploaded nor evicted: its generation was pruned from the cold tier. Empty if it
+    was not, or if it was saved again since then."""
+    at = view.tombstones.get((save.series, save.step, save.generation or ""))
+    if at is None or is_committed(save, view) or was_saved_again(save.saved_at, at):
+        return ""
+    return f"pruned from the cold tier on {format_time(at)[:10]}; `ckpt-tier prune --tier hot` deletes it"
+
+
 def _act(kind: Kind, save: Save, reason: str, after: str = "") -> Action:
     return Action(
         kind=kind,
@@ -140,7 +152,7 @@ def _gather(view: View) -> tuple[list[Save], list[Action]]:
                 merged.append(_attach(row, ticket))
         elif row.ticket != ticket.id and row.state not in (State.REJECTED, State.LOST, State.COMMITTED):
             continue  # handed over twice: it ends as the first does
-        elif row.state in (State.REJECTED, State.LOST) or (row.state is State.COMMITTED and is_committed(row, view)):
+        elif row.state in (State.REJECTED, State.LOST) or (row.state is State.COMMITTED and _is_settled(row, view)):
             reason = f"{row.state}: the hook's ticket and link are not needed any more"
             mine = row.link if row.state is State.COMMITTED and has_link(row, view) else None
             link = mine if row.ticket == ticket.id else ticket.link
@@ -151,6 +163,10 @@ def _gather(view: View) -> tuple[list[Save], list[Action]]:
         if (file.path, file.stamp) not in known
     ]
     return saves, merged
+
+
+def _is_settled(row: Save, view: View) -> bool:
+    return is_committed(row, view) or (bool(pruned(row, view)) and has_hot_copy(row, view))
 
 
 def _attach(row: Save, ticket: Ticket) -> Action:
@@ -209,7 +225,9 @@ def _next_for(save: Save, saves: list[Save], view: View) -> Iterator[Action]:
 def _next_for_committed(save: Save, view: View, *, on_disk: bool) -> Iterator[Action]:
     if not on_disk:
         yield _act(Kind.FORGET, save, "committed, and no hot copy is left")
-    elif not is_committed(save, view):
+    elif (reason := pruned(save, view)) and not has_hot_copy(save, view):
+        yield _act(Kind.KEEP, save, reason)
+    elif not reason and not is_committed(save, view):
         yield _act(Kind.UPLOAD, save, "its manifest is gone from the cold tier")
     elif has_link(save, view):
         yield msgspec.structs.replace(
@@ -239,6 +257,9 @@ def _gone(save: Save, view: View) -> Iterator[Action]:
     if is_committed(save, view):
         yield _act(Kind.ADOPT, save, "gone from disk, and the cold tier holds this generation")
         return
+    if pruned(save, view):
+        yield _act(Kind.RETIRE, save, "gone from disk, and pruned from the cold tier")
+        return
     how = "overwritten" if save.path in view.hot else "deleted"
     yield _act(Kind.LOSE, save, f"{how} on disk before it was committed")
 
@@ -266,6 +287,8 @@ def _take_up(save: Save, view: View) -> Iterator[Action]:
 def _deliver(save: Save, view: View) -> Iterator[Action]:
     if is_committed(save, view):
         yield _act(Kind.ADOPT, save, "the cold tier holds this generation")
+    elif reason := pruned(save, view):
+        yield _act(Kind.RETIRE, save, reason)
     elif save.retry_at > view.now:
         wait = format_duration(save.retry_at - view.now)
         yield _act(Kind.REPORT, save, f"stalled: {save.reason}; tried again in {wait}")
@@ -284,25 +307,47 @@ def _retention(saves: list[Save], view: View) -> list[Action]:
 
 
 def _retain(copies: list[Save], view: View) -> Iterator[Action]:
-    count = view.rules.keep_last
-    valid = [save for save in copies if save.state in VALID]
-    kept = newest(valid, count)
-    hoped = newest(copies, count)
+    verdicts = _judge([save for save in copies if save.state in VALID], view)
+    hoped = _judge(copies, view)
     for save in copies:
-        wanted_by = view.protected.get((save.series, save.step))
-        if save.path in view.tracked:
-            wanted_by = "a link or tracker file of the trainer points to it"
-        if wanted_by:
+        verdict = verdicts.get(save.path, hoped[save.path])
+        why = ", ".join(verdict.reasons)
+        if wanted_by := _wanted_by(save, view):
             yield _act(Kind.KEEP, save, wanted_by)
-        elif save in kept:
-            yield _act(Kind.KEEP, save, f"one of the newest {count}")
         elif save.state is State.SAVED:
-            if save not in hoped:
-                yield _act(Kind.EVICT, save, f"not one of the newest {count}", after="validation and commit")
+            if not verdict.kept:
+                yield _act(Kind.EVICT, save, why, after="validation and commit")
+        elif verdict.kept:
+            yield _act(Kind.KEEP, save, why)
+        elif reason := pruned(save, view):
+            yield _act(Kind.KEEP, save, reason)
         elif save.state is State.COMMITTED and is_committed(save, view) and save.id not in view.busy:
-            yield _act(Kind.EVICT, save, f"committed, and not one of the newest {count}")
+            yield _act(Kind.EVICT, save, f"committed, and {why}")
         else:
-            yield _act(Kind.EVICT, save, f"not one of the newest {count}", after="commit")
+            yield _act(Kind.EVICT, save, why, after="commit")
+
+
+def _judge(copies: list[Save], view: View) -> dict[str, Verdict]:
+    """What the policy says of each hot copy, by path."""
+    checkpoints = [
+        Checkpoint(
+            series=save.series,
+            step=save.step,
+            saved_at=save.saved_at,
+            generation=save.generation or "",
+            metrics=save.metrics,
+        )
+        for save in copies
+    ]
+    verdicts = view.rules.retention.judge(checkpoints, view.now)
+    return {save.path: verdict for save, verdict in zip(copies, verdicts, strict=True)}
+
+
+def _wanted_by(save: Save, view: View) -> str:
+    """What is stronger than retention and than a full disk; empty if nothing."""
+    if save.path in view.tracked:
+        return "a link or tracker file of the trainer points to it"
+    return view.protected.get((save.series, save.step), "")
 
 
 def _evict_early(actions: list[Action], by_series: dict[str, list[Save]], view: View) -> list[Action]:
@@ -316,10 +361,11 @@ def _evict_early(actions: list[Action], by_series: dict[str, list[Save]], view: 
         for action in actions
         if action.kind is Kind.KEEP
         and action.save is not None
-        and action.reason.startswith("one of the newest")
+        and not _wanted_by(action.save, view)
         and action.save not in last
         and action.save.state is State.COMMITTED
         and is_committed(action.save, view)
+        and action.save.id not in view.busy
     ]
     early = {}
     for action in sorted(expendable, key=lambda a: a.save.saved_at if a.save else 0.0):

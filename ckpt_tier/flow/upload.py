@@ -6,11 +6,12 @@ import msgspec
 
 from ckpt_tier.cold import keys
 from ckpt_tier.cold.manifest import FORMAT, Manifest, Member, place, sums
-from ckpt_tier.core.events import Committed
+from ckpt_tier.cold.tombstones import pruned_at, was_saved_again
+from ckpt_tier.core.events import Committed, Note
 from ckpt_tier.core.nouns import generation_id
 from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time
-from ckpt_tier.errors import SourceChangedError
+from ckpt_tier.errors import ConflictError, SourceChangedError
 from ckpt_tier.flow.ingest import locate, software_versions
 from ckpt_tier.flow.meter import Pace, file_meter
 from ckpt_tier.flow.parts import Parts
@@ -20,6 +21,14 @@ from ckpt_tier.store.protocol import Source
 
 RATE_MEMORY = 0.7
 """Weight of the past in the running mean of the upload rate."""
+
+
+class PrunedError(ConflictError):
+    """The generation was pruned from the cold tier, at second `at` of the store's clock, since it was saved."""
+
+    def __init__(self, save: Save, at: float) -> None:
+        super().__init__(f"step {save.step} of series {save.series} was pruned from the cold tier", format_time(at))
+        self.at = at
 
 
 def upload(parts: Parts, save: Save, pace: Pace) -> Save:
@@ -50,9 +59,13 @@ def commit(parts: Parts, save: Save, begun: float) -> Save:
 
     A crash before the manifest leaves data that nothing refers to, and the row as it was: the next start proves them
     again. A crash after it leaves a row and ticket that the next start finds committed. `begun`: the monotonic
-    second at which the delivery began.
+    second at which the delivery began. Raises PrunedError, and commits nothing, when the generation was pruned since
+    the save: the caller's listing may be older than that.
     """
     manifest = manifest_of(parts, save)
+    at = pruned_at(parts.cold.manifests, save.series, save.step, manifest.generation)
+    if at is not None and not was_saved_again(save.saved_at, at):
+        raise PrunedError(save, at)
     prove_present(parts.cold.store, manifest.files)
     new = parts.cold.manifests.commit(manifest)
     return note_committed(parts, save, elapsed=parts.clock.monotonic() - begun, adopted=not new)
@@ -77,6 +90,14 @@ def note_committed(parts: Parts, save: Save, *, elapsed: float = 0.0, adopted: b
         )
     )
     return row
+
+
+def note_pruned(parts: Parts, save: Save, reason: str) -> None:
+    """Notes that nothing is left to do for a save whose generation was committed once and pruned since."""
+    _note(parts, save, State.COMMITTED)
+    if save.ticket and not save.link:
+        parts.inbox.resolve(save.ticket)
+    parts.emit(Note(text=f"step {save.step} of series {save.series} is not uploaded again: {reason}"))
 
 
 def manifest_of(parts: Parts, save: Save) -> Manifest:

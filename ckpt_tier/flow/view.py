@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ckpt_tier.core.nouns import Stamp
+from ckpt_tier.core.retention import Policy
 from ckpt_tier.hot.scan import HotFile
 from ckpt_tier.inbox import Ticket
 from ckpt_tier.journal.saves import Save
@@ -21,7 +22,7 @@ class Link(msgspec.Struct, frozen=True):
 class Rules(msgspec.Struct, frozen=True):
     """The configuration's part of the decision. Seconds and bytes."""
 
-    keep_last: int
+    retention: Policy
     settle: float
     min_free: int
     newest_first: bool
@@ -43,6 +44,7 @@ class View(msgspec.Struct, frozen=True):
         tracked: paths that a symlink or tracker file of the trainer points to.
         postponed: paths that were found open for writing, and until when to leave them alone.
         busy: rows that are being uploaded now.
+        tombstones: generations that were pruned from the cold tier, and when, at least from the oldest hot step on.
     """
 
     now: float
@@ -57,3 +59,4 @@ class View(msgspec.Struct, frozen=True):
     tracked: frozenset[str]
     postponed: Mapping[str, float]
     busy: frozenset[int]
+    tombstones: Mapping[tuple[str, int, str], float] = {}

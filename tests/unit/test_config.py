@@ -405,7 +405,7 @@ RUN = 'it must be a name: a letter or digit, then at most 63 of a-z 0-9 . _ -, f
         (section("cold", 'keep_best = {mode = "min"}'), "{file}: [cold] keep_best = …: it names no metric", BEST),
         (
             section("cold", 'keep_best = {metric = "loss"}'),
-            '{file}: [cold] keep_best = …: it does not say whether the best is the least (mode = "min") or the greatest ("max")',
+            '{file}: [cold] keep_best = …: its mode is neither "min" nor "max"',
             BEST,
         ),
         (
