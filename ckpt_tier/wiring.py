@@ -19,7 +19,7 @@ from ckpt_tier.system.locks import FileLock
 if TYPE_CHECKING:
     from ckpt_tier.cold.runs import RunDocument
     from ckpt_tier.core.events import Emit
-    from ckpt_tier.flow.parts import Cold
+    from ckpt_tier.flow.parts import Cold, Parts
     from ckpt_tier.flow.sync import Syncing
     from ckpt_tier.hot.layout import Layout
     from ckpt_tier.store.protocol import Store
@@ -113,10 +113,19 @@ class Wiring:
     def syncing(self, emit: Emit, what: str) -> Iterator[Syncing]:
         """The queue at work, under the worker's lock. Raises ConflictError naming who holds it, ConfigError,
         UnavailableError."""
-        from ckpt_tier.flow.evict import recover_evictions
         from ckpt_tier.flow.meter import Pace
-        from ckpt_tier.flow.parts import Parts
         from ckpt_tier.flow.sync import Syncing
+
+        with self.working(emit, what) as parts:
+            pace = Pace(self.config.upload.bandwidth, self.clock)
+            with Syncing(parts, self.layout, pace, self.begin_run) as syncing:
+                yield syncing
+
+    @contextlib.contextmanager
+    def working(self, emit: Emit, what: str) -> Iterator[Parts]:
+        """What changes the hot tier, under the worker's lock. Raises as `syncing` does."""
+        from ckpt_tier.flow.evict import recover_evictions
+        from ckpt_tier.flow.parts import Parts
         from ckpt_tier.journal.journal import Journal
 
         self.require_hot()
@@ -136,5 +145,4 @@ class Wiring:
                 emit=emit,
             )
             recover_evictions(parts, layout)
-            pace = Pace(self.config.upload.bandwidth, self.clock)
-            yield stack.enter_context(Syncing(parts, layout, pace, self.begin_run))
+            yield parts

@@ -23,6 +23,9 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct], str]] = {
     "sync-plan": ("ckpt-tier/sync-plan/1", documents.PlanDocument, "`ckpt-tier sync --dry-run --json`"),
     "sync": ("ckpt-tier/sync/1", documents.SyncDocument, "`ckpt-tier sync --json`"),
     "dismissed": ("ckpt-tier/dismissed/1", documents.DismissedDocument, "`ckpt-tier sync --dismiss STEP --json`"),
+    "prune": ("ckpt-tier/prune/1", documents.PruneDocument, "`ckpt-tier prune --json`"),
+    "pin": ("ckpt-tier/pin/1", documents.PinDocument, "`ckpt-tier pin --json`"),
+    "unpin": ("ckpt-tier/unpin/1", documents.UnpinDocument, "`ckpt-tier unpin --json`"),
     "init": ("ckpt-tier/init/1", documents.InitDocument, "`ckpt-tier init --json`"),
     "error": ("ckpt-tier/error/1", documents.ErrorDocument, "any command with `--json`, on stderr"),
 }

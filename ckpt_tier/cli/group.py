@@ -18,6 +18,9 @@ COMMANDS = {
     "restore": "Bring a checkpoint back, every byte verified.",
     "status": "What would be lost now, what waits, what needs a person.",
     "verify": "Prove that the cold tier holds what it should.",
+    "prune": "Remove by the retention policy: from the cold tier, or from the hot one now.",
+    "pin": "Keep a step, whatever retention says.",
+    "unpin": "Leave a pinned step to retention again.",
     "demo": "See it work: train, fill a small disk, lose it, restore, resume.",
 }
 """Each command's name and its one line of help. Each is `command` in the module of its name."""

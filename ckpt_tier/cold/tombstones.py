@@ -26,13 +26,14 @@ class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         pruned_at: RFC 3339, by the clock of the machine that pruned; decisions go by the store's clock instead.
-        policy: every reason why the policy did not keep it.
+        policy: the rules that held, and `reasons` why none of them kept it.
         manifest: the manifest that was deleted.
     """
 
     format: int = TOMBSTONE_FORMAT
     pruned_at: str
     policy: tuple[str, ...]
+    reasons: tuple[str, ...]
     size_bytes: int
     manifest: Manifest
 

@@ -78,6 +78,9 @@ class KeepLast(msgspec.Struct, frozen=True):
     def keeps(self, checkpoints: Sequence[Checkpoint], now: float) -> Mapping[int, str]:
         return dict.fromkeys(_newest_places(checkpoints, self.count), f"one of the newest {self.count}")
 
+    def __str__(self) -> str:
+        return f"keep_last = {self.count}"
+
     @property
     def else_reason(self) -> str:
         return f"not one of the newest {self.count}"
@@ -91,6 +94,9 @@ class KeepEvery(msgspec.Struct, frozen=True):
     def keeps(self, checkpoints: Sequence[Checkpoint], now: float) -> Mapping[int, str]:
         reason = f"a multiple of {self.steps:,} steps"
         return {place: reason for place, each in enumerate(checkpoints) if each.step % self.steps == 0}
+
+    def __str__(self) -> str:
+        return f"keep_every = {self.steps}"
 
     @property
     def else_reason(self) -> str:
@@ -113,6 +119,9 @@ class KeepBest(msgspec.Struct, frozen=True):
             if math.isfinite(value := each.metrics.get(self.metric, math.nan))
         ]
         return {place: f"one of the {self._best}" for *_, place in sorted(known)[: self.count]}
+
+    def __str__(self) -> str:
+        return f"keep_best = {self.metric}, {self.mode}, {self.count}"
 
     @property
     def else_reason(self) -> str:
@@ -138,6 +147,9 @@ class KeepFor(msgspec.Struct, frozen=True):
         latest = max((saved_at for saved_at in times if saved_at <= now), default=-math.inf)
         reason = f"saved within {self._span} of the newest"
         return {place: reason for place, each in enumerate(checkpoints) if each.saved_at >= latest - self.seconds}
+
+    def __str__(self) -> str:
+        return f"keep_for = {format_duration(self.seconds)}"
 
     @property
     def else_reason(self) -> str:

@@ -55,7 +55,8 @@ class Kind(StrEnum):
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing to do and why. `after` names what must happen first; empty means now."""
+    """One thing to do and why. `after` names what must happen first; empty means now. `pruned`: the copy stays only
+    until somebody runs `prune --tier hot`."""
 
     kind: Kind
     reason: str
@@ -67,6 +68,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     save: Save | None = None
     ticket: Ticket | None = None
     link: str | None = None
+    pruned: bool = False
 
 
 _ORDER = {kind: rank for rank, kind in enumerate(Kind)}
@@ -226,7 +228,7 @@ def _next_for_committed(save: Save, view: View, *, on_disk: bool) -> Iterator[Ac
     if not on_disk:
         yield _act(Kind.FORGET, save, "committed, and no hot copy is left")
     elif (reason := pruned(save, view)) and not has_hot_copy(save, view):
-        yield _act(Kind.KEEP, save, reason)
+        yield _keep_pruned(save, reason)
     elif not reason and not is_committed(save, view):
         yield _act(Kind.UPLOAD, save, "its manifest is gone from the cold tier")
     elif has_link(save, view):
@@ -320,11 +322,15 @@ def _retain(copies: list[Save], view: View) -> Iterator[Action]:
         elif verdict.kept:
             yield _act(Kind.KEEP, save, why)
         elif reason := pruned(save, view):
-            yield _act(Kind.KEEP, save, reason)
+            yield _keep_pruned(save, reason)
         elif save.state is State.COMMITTED and is_committed(save, view) and save.id not in view.busy:
             yield _act(Kind.EVICT, save, f"committed, and {why}")
         else:
             yield _act(Kind.EVICT, save, why, after="commit")
+
+
+def _keep_pruned(save: Save, reason: str) -> Action:
+    return msgspec.structs.replace(_act(Kind.KEEP, save, reason), pruned=True)
 
 
 def _judge(copies: list[Save], view: View) -> dict[str, Verdict]:

@@ -11,9 +11,9 @@ from ckpt_tier.core.events import Committed, Note
 from ckpt_tier.core.nouns import generation_id
 from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time
-from ckpt_tier.errors import ConflictError, SourceChangedError
+from ckpt_tier.errors import ConflictError, SourceChangedError, UnavailableError
 from ckpt_tier.flow.ingest import locate, software_versions
-from ckpt_tier.flow.meter import Pace, file_meter
+from ckpt_tier.flow.meter import Meter, Pace, file_meter
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.flow.proof import prove_present
 from ckpt_tier.journal.saves import Save
@@ -50,8 +50,26 @@ def upload(parts: Parts, save: Save, pace: Pace) -> Save:
     parts.cold.store.upload(file.key, source, meter)
     prefix = keys.member_prefix(manifest.run, manifest.series, manifest.step, member.id)
     parts.cold.store.put(prefix + keys.sums_name(member.id), sums(member))
+    _renew(parts, file.key, source, meter, just_put=prefix + keys.sums_name(member.id))
     _learn_rate(parts, meter.moved_bytes, parts.clock.monotonic() - begun)
     return _note(parts, save, State.UPLOADED)
+
+
+def _renew(parts: Parts, key: str, source: Source, meter: Meter, *, just_put: str) -> None:
+    """Writes an object anew that an earlier attempt had left there more than half the grace ago: nothing refers to it
+    yet, and a prune that looks before our manifest is there would take it for rubbish (see `flow.sweep`).
+
+    `just_put` is the key of an object that was written a moment ago: it tells the store's time.
+    """
+    store = parts.cold.store
+
+    def is_old() -> bool:
+        return store.stat(just_put).modified - store.stat(key).modified > parts.config.cold.grace / 2
+
+    if is_old():
+        store.refresh(key, source, meter)
+        if is_old():
+            raise UnavailableError(f"{key} could not be written anew", "a prune may be about to delete it")
 
 
 def commit(parts: Parts, save: Save, begun: float) -> Save:
