@@ -78,18 +78,24 @@ class Operations:
 
     def checkpoints(self, series: str | None = None, *, read_all: bool = False) -> list[Listed]:
         """The checkpoints of both tiers, by series and step. Changes nothing."""
+        from ckpt_tier.cold.pins import read_pins
         from ckpt_tier.flow.listing import merge
+        from ckpt_tier.flow.retry import persistently
         from ckpt_tier.hot.scan import scan
         from ckpt_tier.journal.journal import peek
 
         entries: list[Entry] = []
         manifests: dict[Entry, Manifest] = {}
+        pins: dict[tuple[str, int], str] = {}
         with contextlib.suppress(NotFoundError):  # the run has not begun
             entries = self.entries(series)
-            manifests, _ = self._wiring.cold.manifests.read_all(reversed(entries), None if read_all else READ_AT_MOST)
+            cold = self._wiring.cold.manifests
+            manifests, _ = cold.read_all(reversed(entries), None if read_all else READ_AT_MOST)
+            names = [series] if series else persistently(cold.series, self._clock)
+            pins = persistently(lambda: read_pins(cold, names), self._clock)
         hot = scan(self._config.hot.path, self._wiring.layout).files if self._config.hot.path.is_dir() else []
         saves, _ = peek(self._config.state_dir) or ([], None)
-        return merge(entries, manifests, [f for f in hot if series in (None, f.series)], saves)
+        return merge(entries, manifests, [f for f in hot if series in (None, f.series)], saves, pins)
 
     def status(self) -> Status:
         """Everything on one screen. Changes nothing; when the cold tier can't be reached, says so in it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import msgspec
@@ -86,10 +86,13 @@ class Pruning:
         self._config = wiring.config
         self._clock = wiring.clock
 
-    def cold_plan(self, series: str | None = None) -> ColdPlan:
-        """What the policy of `[cold]` keeps and removes, and which data is loose by this machine's clock.
+    def cold_plan(self, series: str | None = None, *, dry_run: bool = False) -> ColdPlan:
+        """What the policy of `[cold]` keeps and removes, and which data is loose.
 
-        Changes nothing. Raises NotFoundError (no such run), UnavailableError, ConflictError (somebody prunes just now).
+        The store's time is learnt by putting a small object and removing it; with `dry_run` nothing at all is changed,
+        and this machine's clock stands for it.
+
+        Raises NotFoundError (no such run or series), UnavailableError, ConflictError (somebody prunes just now).
         """
         manifests = self._wiring.cold.manifests
         names = self._series(series)
@@ -105,12 +108,13 @@ class Pruning:
         now = self._clock.now()
         policy = self._config.cold.retention
         rulings = rule(policy, found, damaged, self._protected(names), now)
+        loose = self._find_loose(names, now if dry_run else self._store_now())
         doomed = {(r.series, r.step, r.generation) for r in rulings if not r.kept}
         return ColdPlan(
             policy=policy,
             grace=self._config.cold.grace,
             rulings=tuple(rulings),
-            loose={name: self._ask(find_loose, manifests, name, self._config.cold.grace, now) for name in names},
+            loose=loose,
             untrusted=damaged,
             manifests={
                 (entry.series, entry.step, entry.generation): manifest
@@ -132,11 +136,8 @@ class Pruning:
         yield from remove(self._wiring.cold.manifests, doomed, plan.policy, self._clock)
 
     def look_for_loose(self, plan: ColdPlan) -> dict[str, Loose]:
-        """The loose data of a plan's series, looked for anew and by the store's own clock. Puts a small object, to
-        learn its time, and removes it again."""
-        store = self._wiring.cold.store
-        now = self._ask(store_now, store, random_id())
-        return {name: self._ask(find_loose, self._wiring.cold.manifests, name, plan.grace, now) for name in plan.loose}
+        """The loose data of a plan's series, looked for anew, by the store's own clock."""
+        return self._find_loose(plan.loose, self._store_now())
 
     def free(self, plan: ColdPlan, found: Mapping[str, Loose]) -> Iterator[Stat]:
         """Deletes what was due in the plan and is due in what was `found` just now; yields each object that went."""
@@ -204,6 +205,13 @@ class Pruning:
             self._ask(remove_pin, manifests, name, step)
         return pinned
 
+    def _find_loose(self, names: Iterable[str], now: float) -> dict[str, Loose]:
+        manifests, grace = self._wiring.cold.manifests, self._config.cold.grace
+        return {name: self._ask(find_loose, manifests, name, grace, now) for name in names}
+
+    def _store_now(self) -> float:
+        return self._ask(store_now, self._wiring.cold.store, random_id())
+
     def _series(self, series: str | None) -> list[str]:
         if series is not None:
             return [check_name("series", series)]
@@ -211,15 +219,14 @@ class Pruning:
 
     def _protected(self, names: list[str]) -> dict[tuple[str, int], str]:
         """What stays whatever the policy says, and why."""
-        from ckpt_tier.cold.pins import list_pins
+        from ckpt_tier.cold.pins import read_pins
         from ckpt_tier.hot.holds import held
 
         hot, now = self._config.hot.path, self._clock.now()
         protected = {
             key: f"restored, and held until {format_time(until)[:16]}Z" for key, until in held(hot, now).items()
         }
-        pins = self._ask(list_pins, self._wiring.cold.manifests, names)
-        return protected | dict.fromkeys(pins, "pinned")
+        return protected | self._ask(read_pins, self._wiring.cold.manifests, names)
 
     def _saved_last(self) -> dict[str, tuple[float, int]]:
         """For each series the (saved_at, step) of the committed checkpoint that was saved last."""

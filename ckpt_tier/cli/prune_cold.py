@@ -34,8 +34,8 @@ def prune_cold(settings: Settings, *, series: str | None, dry_run: bool, yes: bo
     stop = Stop()
     stop.install()
     pruning = Pruning(settings.wiring(SystemClock(stop.request)))
-    plan = pruning.cold_plan(series)
-    if not settings.json:
+    plan = pruning.cold_plan(series, dry_run=dry_run)
+    if not (settings.json or settings.quiet):
         paper.say(plan_text(plan))
     done = Done(loose=plan.loose)
     error: CkptTierError | None = None
@@ -47,7 +47,7 @@ def prune_cold(settings: Settings, *, series: str | None, dry_run: bool, yes: bo
             error = failure
     if settings.json:
         paper.say(msgspec.json.encode(_document(plan, done, dry_run=dry_run)).decode())
-    else:
+    elif not settings.quiet:
         paper.say(_account(plan, done, wanted=wanted, dry_run=dry_run))
     if error is None and plan.untrusted:
         error = _untrusted(plan)

@@ -21,7 +21,7 @@ def prune_hot(settings: Settings, *, series: str | None, rejected: bool, dry_run
     stop.install()
     pruning = Pruning(settings.wiring(SystemClock(stop.request)))
     plan = pruning.hot_plan(series, rejected=rejected)
-    if not settings.json:
+    if not (settings.json or settings.quiet):
         paper.say(_plan_text(plan, rejected=rejected))
     size = format_size(sum(each.size_bytes for each in plan.removals))
     question = f"On the hot tier, delete {plural(len(plan.removals), 'file')}, {size}?"
@@ -52,7 +52,7 @@ def prune_hot(settings: Settings, *, series: str | None, rejected: bool, dry_run
             notes=tuple(notes),
         )
         paper.say(msgspec.json.encode(document).decode())
-    else:
+    elif not settings.quiet:
         for note in notes:
             paper.say(paper.plain(note))
         if wanted:

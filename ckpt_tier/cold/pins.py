@@ -4,15 +4,18 @@ A pin is written and removed by a person only; no retention rule, no prune and n
 """
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
 from ckpt_tier.cold import keys
 from ckpt_tier.cold.documents import MAX_DOCUMENT_BYTES, decode, encode
-from ckpt_tier.cold.manifests import Manifests
-from ckpt_tier.errors import MissingKeyError
+from ckpt_tier.cold.manifests import PARALLEL_READS, Manifests
+from ckpt_tier.errors import IntegrityError, MissingKeyError
 
 PIN_FORMAT = 1
+PINNED = "pinned"
+MOST_READ = 500
 
 
 class Pin(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,10 +49,26 @@ def is_pinned(manifests: Manifests, series: str, step: int) -> bool:
     return True
 
 
-def read_pin(manifests: Manifests, series: str, step: int) -> Pin:
-    """The pin's contents. Raises MissingKeyError, IntegrityError."""
+def read_pins(manifests: Manifests, series: Iterable[str]) -> dict[tuple[str, int], str]:
+    """The pinned (series, step) with what was said about each: "pinned: best for the paper".
+
+    Of more than `MOST_READ`, the later ones are not asked for their words, and one that can't be read has none: it
+    pins all the same.
+    """
+    pins = sorted(list_pins(manifests, series))
+    asked = pins[:MOST_READ]
+    with ThreadPoolExecutor(PARALLEL_READS) as pool:
+        words = dict(zip(asked, pool.map(lambda pin: _words(manifests, *pin), asked), strict=True))
+    return {pin: words.get(pin, PINNED) for pin in pins}
+
+
+def _words(manifests: Manifests, series: str, step: int) -> str:
     key = keys.pin_key(manifests.run, series, step)
-    return decode(manifests.store.get(key, MAX_DOCUMENT_BYTES), Pin, key)
+    try:
+        pin = decode(manifests.store.get(key, MAX_DOCUMENT_BYTES), Pin, key)
+    except (IntegrityError, MissingKeyError):
+        return PINNED
+    return f"{PINNED}: {pin.reason}" if pin.reason else PINNED
 
 
 def write_pin(manifests: Manifests, pin: Pin) -> None:

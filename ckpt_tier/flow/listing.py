@@ -22,6 +22,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
         committed_at: RFC 3339, by the store's clock; None if it isn't in the cold tier.
         state: a journal state, "committed", or "hot" for a file nobody has taken up yet.
         hot: a hot copy exists.
+        pin: "pinned", with the reason that was given; None if the step is not.
     """
 
     series: str
@@ -33,6 +34,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     committed_at: str | None
     size_bytes: int | None
     metrics: dict[str, float] = {}
+    pin: str | None = None
 
 
 def merge(
@@ -40,6 +42,7 @@ def merge(
     manifests: Mapping[Entry, Manifest],
     hot: Iterable[HotFile],
     saves: Iterable[Save],
+    pins: Mapping[tuple[str, int], str] | None = None,
 ) -> list[Listed]:
     """Both tiers in one list, by series and step."""
     rows: dict[tuple[str, int, str], Listed] = {}
@@ -63,7 +66,8 @@ def merge(
         rows[row.series, row.step, row.generation or file.path] = (
             msgspec.structs.replace(there, hot=True) if there else row
         )
-    return [rows[key] for key in sorted(rows)]
+    listed = [rows[key] for key in sorted(rows)]
+    return [msgspec.structs.replace(row, pin=(pins or {}).get((row.series, row.step))) for row in listed]
 
 
 def _of_hot_file(file: HotFile, save: Save | None) -> Listed:
