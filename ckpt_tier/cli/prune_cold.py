@@ -93,18 +93,21 @@ def _account(plan: ColdPlan, done: Done, *, wanted: bool, dry_run: bool) -> str:
     lines = [
         f"step {ruling.step} of series {ruling.series} was pinned or held just now, and stays" for ruling in done.spared
     ]
-    if wanted:
+    if wanted and plan.removals:
         size = format_size(sum(each.size_bytes for each in done.removed))
         lines.append(f"{paper.mark(True)} {plural(len(done.removed), 'checkpoint')} removed, {size}.")
-        lines.append(f"  {format_size(done.freed_bytes)} freed now.")
+    if wanted and plan.due:
+        lines.append(f"{paper.mark(True)} {format_size(done.freed_bytes)} freed now.")
     elif due := sum(stat.size for stat in plan.due):
         lines.append(f"{format_size(due)} that nothing refers to can be freed now.")
     later, at = _waiting(done.loose)
     if later and at is not None:
-        lines.append(f"  {format_size(later)} more are freed by a `ckpt-tier prune` after {_minute(at)}.")
+        lines.append(f"  {format_size(later)} are freed by a `ckpt-tier prune` after {_minute(at)}.")
     if not wanted and plan.removals:
         size = format_size(sum(each.size_bytes for each in plan.removals))
-        lines.append(f"Once removed, {size} are freed by the first prune after {format_duration(plan.grace)} (grace).")
+        lines.append(
+            f"The data of what is removed, {size}, is freed by a prune {format_duration(plan.grace)} later (grace)."
+        )
     for name, loose in done.loose.items():
         if loose.unknown:
             lines.append(f"series {name}: nothing is freed, {_unknown(loose)}")
