@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ckpt_tier.flow.status import Status
     from ckpt_tier.flow.verify import Verified
     from ckpt_tier.flow.view import View
+    from ckpt_tier.journal.saves import Save
 
 HOOK_ERRORS = "hook-errors.log"
 READ_AT_MOST = 500
@@ -87,24 +88,29 @@ class Operations:
         With `away`, a cold tier that can't be reached is told to it, and what the hot tier has is returned; without it,
         UnavailableError is raised.
         """
+        from ckpt_tier.cold.pins import read_pins
         from ckpt_tier.flow.listing import merge
+        from ckpt_tier.flow.retry import persistently
         from ckpt_tier.hot.scan import scan
         from ckpt_tier.journal.journal import peek
 
         entries: list[Entry] = []
         manifests: dict[Entry, Manifest] = {}
+        pins: dict[tuple[str, int], str] = {}
         try:
             with contextlib.suppress(NotFoundError):  # the run has not begun
                 entries = self.entries(series)
-                wanted = None if read_all else READ_AT_MOST
-                manifests, _ = self._wiring.cold.manifests.read_all(reversed(entries), wanted)
+                cold = self._wiring.cold.manifests
+                manifests, _ = cold.read_all(reversed(entries), None if read_all else READ_AT_MOST)
+                names = [series] if series else persistently(cold.series, self._clock)
+                pins = persistently(lambda: read_pins(cold, names), self._clock)
         except UnavailableError as error:
             if away is None:
                 raise
             away(error)
         hot = scan(self._config.hot.path, self._wiring.layout).copies if self._config.hot.path.is_dir() else []
         saves, _ = peek(self._config.state_dir) or ([], None)
-        return merge(entries, manifests, [f for f in hot if series in (None, f.series)], saves)
+        return merge(entries, manifests, [f for f in hot if series in (None, f.series)], saves, pins)
 
     def status(self) -> Status:
         """Everything on one screen. Changes nothing; when the cold tier can't be reached, says so in it."""
@@ -266,20 +272,17 @@ class Operations:
         """One look without the lock, and what is worth a warning. Without `entries` and without asking the cold
         tier, the journal's word for what is committed is taken."""
         from ckpt_tier.core.states import State
-        from ckpt_tier.flow.observe import list_pins, observe
-        from ckpt_tier.flow.retry import persistently
+        from ckpt_tier.flow.observe import observe
         from ckpt_tier.journal.journal import peek
 
         self._wiring.require_hot()
-        pins: set[tuple[str, int]] = set()
         if entries is None and ask_cold:
             try:
                 entries = self.entries()
-                names = {entry.series for entry in entries}
-                pins = persistently(lambda: list_pins(self._wiring.cold.manifests, names), self._clock)
             except NotFoundError:
                 entries = []  # the run has not begun
         saves, _ = peek(self._config.state_dir) or ([], None)
+        pins, tombstones = self._kept_and_pruned(saves) if entries is not None else (set(), {})
         if entries is None:
             committed = {(s.series, s.step, s.generation or "") for s in saves if s.state is State.COMMITTED}
         else:
@@ -292,8 +295,24 @@ class Operations:
             committed,
             now=self._clock.now(),
             pins=pins,
+            tombstones=tombstones,
         )
         return view, [*found.problems, *self._hook_errors()]
+
+    def _kept_and_pruned(self, saves: list[Save]) -> tuple[set[tuple[str, int]], dict[tuple[str, int, str], float]]:
+        """The pins and tombstones that matter to what is on the hot tier."""
+        from ckpt_tier.cold.pins import list_pins
+        from ckpt_tier.cold.tombstones import list_tombstones
+        from ckpt_tier.flow.observe import oldest_steps, waiting
+        from ckpt_tier.flow.retry import persistently
+        from ckpt_tier.hot.scan import scan
+
+        try:
+            manifests, layout = self._wiring.cold.manifests, self._wiring.layout
+        except NotFoundError:
+            return set(), {}  # the run has not begun
+        oldest = oldest_steps(scan(self._config.hot.path, layout).copies, saves, waiting(self._wiring.inbox, layout))
+        return persistently(lambda: (list_pins(manifests, oldest), list_tombstones(manifests, oldest)), self._clock)
 
     def _hook_errors(self) -> list[str]:
         """The last complaints of the hook: in the hot folder, or, where that was full, in the state folder."""

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
-from ckpt_tier.flow import evict, ingest, restore, sync
+from ckpt_tier.flow import evict, ingest, prune, reclaim, restore, sync
 from ckpt_tier.inbox import Inbox
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore
@@ -27,6 +27,8 @@ TOUCHES: list[tuple[Any, str]] = [
     (FolderStore, "stat"),
     (FolderStore, "get"),
     (FolderStore, "read_into"),
+    (FolderStore, "refresh"),
+    (FolderStore, "delete"),
     (Journal, "put"),
     (Journal, "forget"),
     (Inbox, "resolve"),
@@ -81,8 +83,10 @@ class InTurn(ThreadPoolExecutor):
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Inside, uploads happen in the thread that decides."""
-    with mock.patch.object(sync, "ThreadPoolExecutor", InTurn):
+    """Inside, uploads and deletions happen in the thread that decides."""
+    with contextlib.ExitStack() as stack:
+        for module in (sync, prune, reclaim):
+            stack.enter_context(mock.patch.object(module, "ThreadPoolExecutor", InTurn))
         yield
 
 

@@ -3,6 +3,7 @@
 from hypothesis import strategies as st
 
 from ckpt_tier.core.nouns import FileStamp, Stamp
+from ckpt_tier.core.retention import KeepBest, KeepEvery, KeepFor, KeepLast, Policy
 from ckpt_tier.core.states import State
 from ckpt_tier.flow.view import Link, Rules, View
 from ckpt_tier.hot.scan import HotCopy
@@ -36,6 +37,13 @@ def hot_copy(series: str, step: int, stamp: Stamp, *, at: float = 0.0) -> HotCop
 
 
 @st.composite
+def policies(draw: st.DrawFn) -> Policy:
+    """A hot tier's policy: the newest so many, and sometimes more."""
+    more = st.sampled_from([KeepEvery(2), KeepBest("loss", "min", 1), KeepFor(10.0)])
+    return Policy((KeepLast(draw(st.integers(1, 3))), *draw(st.lists(more, max_size=2))))
+
+
+@st.composite
 def saves(draw: st.DrawFn, identity: int) -> Save:
     """A row as the program can have written it: with a generation from validation on."""
     series, step, state = draw(SERIES), draw(STEPS), draw(st.sampled_from(State))
@@ -62,6 +70,7 @@ def saves(draw: st.DrawFn, identity: int) -> Save:
         reason="why" if state in (State.REJECTED, State.STALLED, State.LOST) else "",
         retry_at=draw(st.sampled_from([0.0, NOW + 50])) if state is State.STALLED else 0.0,
         generation=draw(st.sampled_from(GENERATIONS)) if validated else None,
+        metrics=draw(st.sampled_from([{}, {"loss": 0.5}, {"loss": 1.0}])),
     )
 
 
@@ -105,7 +114,7 @@ def views(draw: st.DrawFn) -> View:
     return View(
         now=NOW,
         rules=Rules(
-            keep_last=draw(st.integers(1, 3)),
+            retention=draw(policies()),
             settle=draw(st.sampled_from([0.0, 10.0])),
             min_free=draw(st.sampled_from([0, 150, 10_000])),
             newest_first=draw(st.booleans()),
@@ -124,6 +133,13 @@ def views(draw: st.DrawFn) -> View:
         protected=draw(st.dictionaries(st.tuples(SERIES, STEPS), st.just("pinned"), max_size=1)),
         tracked=draw(st.frozensets(st.sampled_from(sorted(hot)), max_size=1)) if hot else frozenset(),
         postponed=draw(st.dictionaries(st.sampled_from(sorted(hot)), st.just(NOW + 1), max_size=1)) if hot else {},
+        tombstones=draw(
+            st.dictionaries(
+                st.sampled_from([(row.series, row.step, row.generation or "") for row in rows] or [("0", 0, "x")]),
+                TIMES,
+                max_size=2,
+            )
+        ),
         busy=frozenset(draw(st.sets(st.sampled_from([row.id for row in rows]), max_size=2))) if rows else frozenset(),
     )
 

@@ -5,6 +5,7 @@ Integers in ``*_bytes`` and ``*_seconds``, times in RFC 3339 UTC.
 
 import msgspec
 
+from ckpt_tier.cold.pins import Pin
 from ckpt_tier.doctor.finding import Finding
 from ckpt_tier.flow.listing import Listed
 from ckpt_tier.flow.verify import Verified
@@ -187,6 +188,53 @@ class DismissedDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: str = "ckpt-tier/dismissed/1"
     dismissed: tuple[tuple[str, int], ...]
+
+
+class PrunedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One checkpoint of the tier. `verdict` is "keep" or "remove", `reasons` are all of them; `removed`: it is gone."""
+
+    series: str
+    step: int
+    generation: str | None
+    verdict: str
+    reasons: tuple[str, ...]
+    size_bytes: int
+    removed: bool
+
+
+class PruneDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`prune`: the verdict on every checkpoint, and what was done about it.
+
+    `tier` is "hot" or "cold", `policy` the rules that hold there. `freed_bytes` is what this call freed (with
+    --dry-run: what it would), `waiting_bytes` what nothing refers to any more and a later prune of the cold tier frees,
+    all of it after `frees_at`.
+    """
+
+    schema: str = "ckpt-tier/prune/1"
+    tier: str
+    dry_run: bool
+    policy: tuple[str, ...]
+    checkpoints: tuple[PrunedCheckpoint, ...]
+    removed_count: int
+    removed_bytes: int
+    freed_bytes: int
+    waiting_bytes: int
+    frees_at: str | None
+    notes: tuple[str, ...]
+
+
+class PinDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`pin`: what is pinned now."""
+
+    schema: str = "ckpt-tier/pin/1"
+    pinned: tuple[Pin, ...]
+
+
+class UnpinDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`unpin`: (series, step) of what is not pinned any more."""
+
+    schema: str = "ckpt-tier/unpin/1"
+    unpinned: tuple[tuple[str, int], ...]
 
 
 class FoundSeries(msgspec.Struct, frozen=True, kw_only=True):

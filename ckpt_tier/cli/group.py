@@ -19,6 +19,9 @@ COMMANDS = {
     "recover": "The machine is gone: bring its newest checkpoints back from the cold tier alone.",
     "status": "What would be lost now, what waits, what needs a person.",
     "verify": "Prove that the cold tier holds what it should.",
+    "prune": "Remove by the retention policy: from the cold tier, or from the hot one now.",
+    "pin": "Keep a step, whatever retention says.",
+    "unpin": "Leave a pinned step to retention again.",
     "doctor": "Try everything that ckpt-tier relies on, and say what to mend.",
     "demo": "See it work: train, fill a small disk, lose it, restore, resume.",
 }

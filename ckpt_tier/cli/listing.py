@@ -7,7 +7,7 @@ from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_size
 from ckpt_tier.flow.listing import Listed
 
-_HEADINGS = ("series", "step", "saved (UTC)", "size", "tiers", "state", "generation", "metrics")
+_HEADINGS = ("series", "step", "saved (UTC)", "size", "tiers", "state", "generation", "pin", "metrics")
 
 
 def listing(rows: Sequence[Listed], *, long: bool) -> str:
@@ -29,6 +29,7 @@ def _cells(row: Listed, *, long: bool) -> tuple[str, ...]:
         "hot+cold" if row.hot and cold else "hot" if row.hot else "cold",
         "new" if row.state == "hot" else row.state,
         (row.generation if long else row.generation[:8]) if row.generation else "",
+        row.pin or "",
         " ".join(f"{name}={value:.6g}" for name, value in row.metrics.items()),
     )
 

@@ -17,7 +17,7 @@ _GROUPS = (
     ("Upload", (Kind.VALIDATE, Kind.UPLOAD, Kind.ASSEMBLE, Kind.WAIT, Kind.ADOPT)),
     ("Free on the hot tier", (Kind.EVICT, Kind.LET_GO, Kind.SET_ASIDE)),
     ("Keep on the hot tier", (Kind.KEEP,)),
-    ("Tidy up", (Kind.ATTACH, Kind.RELEASE, Kind.FORGET)),
+    ("Tidy up", (Kind.ATTACH, Kind.RETIRE, Kind.RELEASE, Kind.FORGET)),
 )
 
 

@@ -7,6 +7,7 @@
 <run>/<series>/data/000000740000/<member id>/SHA256SUMS.<member id>
 <run>/<series>/receipts/000000740000/<save id>/rank-3-of-6.json
 <run>/<series>/pins/000000740000.json
+<run>/<series>/tombstones/000000740000.<generation>.json
 
 Where a share has no save id, its time of saving stands in its place: _at-<microseconds since the epoch>.
 """
@@ -17,7 +18,8 @@ from ckpt_tier.core.nouns import ID_HEX_DIGITS, STEP_DIGITS
 
 RUN_DOCUMENT = "run.json"
 CONFIGS = "configs"
-_MANIFEST = re.compile(rf"(\d{{{STEP_DIGITS}}})\.([0-9a-f]{{{ID_HEX_DIGITS}}})\.json")
+_GENERATION = re.compile(rf"(\d{{{STEP_DIGITS}}})\.([0-9a-f]{{{ID_HEX_DIGITS}}})\.json")
+_MEMBER_FILE = re.compile(rf"(\d{{{STEP_DIGITS}}})/([0-9a-f]{{{ID_HEX_DIGITS}}})/.+")
 _RECEIPT = re.compile(r"(?P<save>[A-Za-z0-9_][A-Za-z0-9._-]{0,95})/rank-(?P<rank>\d{1,6})-of-(?P<world>\d{1,7})\.json")
 _CONFIG = re.compile(rf"([0-9a-f]{{{ID_HEX_DIGITS}}})\.toml")
 _PIN = re.compile(rf"(\d{{{STEP_DIGITS}}})\.json")
@@ -61,13 +63,23 @@ def manifests_before(run: str, series: str, step: int) -> str:
 
 
 def parse_manifest_name(name: str) -> tuple[int, str] | None:
-    """(step, generation) from the last segment of a manifest's key; None for anything else."""
-    match = _MANIFEST.fullmatch(name)
+    """(step, generation) from the last segment of a manifest's or tombstone's key; None for anything else."""
+    match = _GENERATION.fullmatch(name)
+    return (int(match[1]), match[2]) if match else None
+
+
+def data_prefix(run: str, series: str) -> str:
+    return f"{run}/{series}/data/"
+
+
+def parse_data_name(name: str) -> tuple[int, str] | None:
+    """(step, member id) from what follows `data_prefix` in the key of a member's object; None for anything else."""
+    match = _MEMBER_FILE.fullmatch(name)
     return (int(match[1]), match[2]) if match else None
 
 
 def member_prefix(run: str, series: str, step: int, member: str) -> str:
-    return f"{run}/{series}/data/{step_name(step)}/{member}/"
+    return f"{data_prefix(run, series)}{step_name(step)}/{member}/"
 
 
 def sums_name(member: str) -> str:
@@ -93,7 +105,24 @@ def pins_prefix(run: str, series: str) -> str:
     return f"{run}/{series}/pins/"
 
 
+def pin_key(run: str, series: str, step: int) -> str:
+    return f"{pins_prefix(run, series)}{step_name(step)}.json"
+
+
 def parse_pin_name(name: str) -> int | None:
     """The step from the last segment of a pin's key; None for anything else."""
     match = _PIN.fullmatch(name)
     return int(match[1]) if match else None
+
+
+def tombstones_prefix(run: str, series: str) -> str:
+    return f"{run}/{series}/tombstones/"
+
+
+def tombstone_key(run: str, series: str, step: int, generation: str) -> str:
+    return f"{tombstones_prefix(run, series)}{step_name(step)}.{generation}.json"
+
+
+def tombstones_before(run: str, series: str, step: int) -> str:
+    """A key that sorts after every tombstone of the steps before `step`, and before all others."""
+    return f"{tombstones_prefix(run, series)}{step_name(step)}"

@@ -32,7 +32,7 @@ class Key(msgspec.Struct, frozen=True):
     read: Callable[[Any, Place], Any]
     description: str
     example: str
-    kind: type[str | int | bool] = str
+    kind: type[str | int | bool | dict[str, Any]] = str
     default: str | None = None
     absent: str = "not set"
     required: bool = False
@@ -61,6 +61,25 @@ def _choice(section: str, name: str, choices: tuple[str, ...], description: str,
     )  # fmt: skip
 
 
+def _retention(section: str, where: str, keep_last: str | None) -> tuple[Key, ...]:
+    """The same rules for both tiers: a checkpoint that one of them keeps is kept."""
+    absent = "no such rule" if keep_last else "no such rule; with none in `[cold]` everything is kept"
+    return (
+        Key(section, "keep_last", _WHOLE_FROM_1, values.at_least(1),
+            f"How many of its newest valid checkpoints each series keeps {where}.", "5", int, keep_last, absent),
+        Key(section, "keep_every", _WHOLE_FROM_1, values.at_least(1),
+            f"Keeps {where} the steps that this number divides.", "50000", int, absent=absent),
+        Key(section, "keep_best", "a table of metric, mode (min or max) and count", values.keep_best,
+            f"Keeps {where} so many of the best checkpoints by a metric that the hook was told. One without the "
+            "metric is never among the best. Without `count`, 1.",
+            '{metric = "loss", mode = "min", count = 3}', dict, absent=absent),
+        Key(section, "keep_for", _DURATION, values.duration,
+            f"Keeps {where} what was saved within this time of the newest save of its series, so a pause "
+            "of the training removes nothing.",
+            '"30d"', absent=absent),
+    )  # fmt: skip
+
+
 KEYS = (
     Key("", "run", "a name: a letter or digit, then at most 63 of a-z 0-9 . _ -", values.run_name,
         "The run: the name under which its checkpoints live in the cold tier.", '"swelu"', required=True),
@@ -79,8 +98,7 @@ KEYS = (
         "of several models trained side by side, `{rank}` for the number of a process that saves its share of one "
         "checkpoint. A pattern that ends in `/` means folders. `auto` looks at the folder.",
         '"model_gpu{series}/model_step_{step}.pt"', default='"auto"'),
-    Key("hot", "keep_last", _WHOLE_FROM_1, values.at_least(1),
-        "How many of its newest valid checkpoints each series keeps on the hot tier.", "5", int, "3"),
+    *_retention("hot", "on the hot tier", "3"),
     Key("hot", "min_free", 'a share of the disk such as "10%", or a size such as "50GiB"', values.free_space,
         "With less than this free, local copies go early, and what they wait for is uploaded first.",
         '"50GiB"', default='"10%"'),
@@ -132,6 +150,10 @@ KEYS = (
     Key("cold", "same_device", "true or false", values.flag,
         "Allows a cold folder on the disk of the hot one, which a failure of that disk takes with it.",
         "true", bool, "false"),
+    *_retention("cold", "in the cold tier", None),
+    Key("cold", "grace", 'a duration of 1 hour or more, such as "7d"', values.grace,
+        "How long data that `ckpt-tier prune` has taken out of use stays before a later `prune` deletes it; data "
+        "of unfinished uploads too.", '"14d"', default='"7d"'),
     _choice("upload", "order", ("newest", "oldest"),
             "Which waiting checkpoint goes first; `newest` loses least if the machine dies now.", "newest"),
     Key("upload", "bandwidth", 'a rate such as "200MB/s"', values.rate,
@@ -143,7 +165,7 @@ KEYS = (
 
 SECTIONS = tuple(dict.fromkeys(key.section for key in KEYS if key.section))
 
-NOT_YET = frozenset({"keep_every", "keep_best", "keep_for", "grace", "watch"})
+NOT_YET = frozenset({"watch"})
 """Keys and sections that are planned: an older version must not take them for typing errors."""
 
 NOT_KEYS = ("CKPT_TIER_CONFIG", "CKPT_TIER_SAVE_ID", "CKPT_TIER_TEST_")

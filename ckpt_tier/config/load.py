@@ -123,6 +123,7 @@ def _last_of(*layers: Iterable[Written]) -> dict[tuple[str, str], Written]:
 
 
 def _check_together(hot: HotConfig, cold: ColdConfig, prefix: str) -> None:
+    _check_retention(hot, cold, prefix)
     if cold.sse_kms_key_id and cold.sse != "aws:kms":
         raise ConfigError(
             f"{prefix}[cold] sse_kms_key_id is set",
@@ -135,6 +136,16 @@ def _check_together(hot: HotConfig, cold: ColdConfig, prefix: str) -> None:
             f"{prefix}[cold] url = {folder}",
             f"it lies in the hot folder {hot.path}",
             "choose a folder outside, on another disk",
+        )
+
+
+def _check_retention(hot: HotConfig, cold: ColdConfig, prefix: str) -> None:
+    """What the cold tier would drop at once is not worth its upload."""
+    if len(cold.retention.rules) == 1 and cold.keep_last is not None and cold.keep_last < hot.keep_last:
+        raise ConfigError(
+            f"{prefix}[cold] keep_last = {cold.keep_last}",
+            f"the cold tier would keep fewer than the hot one, whose keep_last is {hot.keep_last}",
+            "raise it, or add another rule under [cold], such as keep_every",
         )
 
 

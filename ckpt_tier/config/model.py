@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 import msgspec
 
+from ckpt_tier.core.retention import KeepBest, KeepEvery, KeepFor, KeepLast, Policy
 from ckpt_tier.core.units import parse_size
 from ckpt_tier.errors import UsageError
 
@@ -53,8 +54,21 @@ class FreeSpace(msgspec.Struct, frozen=True):
         return f"{Decimal(repr(self.percent)).normalize():f}%"
 
 
+def _policy(
+    keep_last: int | None, keep_every: int | None, keep_best: KeepBest | None, keep_for: float | None
+) -> Policy:
+    rules = (
+        None if keep_last is None else KeepLast(keep_last),
+        None if keep_every is None else KeepEvery(keep_every),
+        keep_best,
+        None if keep_for is None else KeepFor(keep_for),
+    )
+    return Policy(tuple(rule for rule in rules if rule is not None))
+
+
 class HotConfig(msgspec.Struct, frozen=True):
-    """`[hot]`: the folder that training saves into. `settle`, `hold` and `set_window` are seconds, `path` is absolute.
+    """`[hot]`: the folder that training saves into. `settle`, `hold`, `set_window`, `keep_for` are seconds, `path` is
+    absolute.
 
     `ranks`: how many shares make a checkpoint; None: as the hook says.
     """
@@ -62,12 +76,20 @@ class HotConfig(msgspec.Struct, frozen=True):
     path: Path
     layout: str = "auto"
     keep_last: int = 3
+    keep_every: int | None = None
+    keep_best: KeepBest | None = None
+    keep_for: float | None = None
     min_free: FreeSpace = FreeSpace(percent=10.0)
     settle: float = 10.0
     hold: float = 86_400.0
     ranks: int | None = None
     set_window: float = 120.0
     complete_when: str | None = None
+
+    @property
+    def retention(self) -> Policy:
+        """What stays on the hot tier."""
+        return _policy(self.keep_last, self.keep_every, self.keep_best, self.keep_for)
 
 
 class ValidateConfig(msgspec.Struct, frozen=True):
@@ -80,7 +102,10 @@ class ValidateConfig(msgspec.Struct, frozen=True):
 
 
 class ColdConfig(msgspec.Struct, frozen=True):
-    """`[cold]`: where checkpoints are kept. `url` has a scheme, or is the absolute path of a folder."""
+    """`[cold]`: where checkpoints are kept, and for how long. `url` has a scheme, or is the absolute path of a folder.
+
+    `keep_for` and `grace` are seconds.
+    """
 
     url: str
     endpoint_url: str | None = None
@@ -91,6 +116,16 @@ class ColdConfig(msgspec.Struct, frozen=True):
     sse: Literal["AES256", "aws:kms"] | None = None
     sse_kms_key_id: str | None = None
     same_device: bool = False
+    keep_last: int | None = None
+    keep_every: int | None = None
+    keep_best: KeepBest | None = None
+    keep_for: float | None = None
+    grace: float = 604_800.0
+
+    @property
+    def retention(self) -> Policy:
+        """What stays in the cold tier: everything, unless a rule is set."""
+        return _policy(self.keep_last, self.keep_every, self.keep_best, self.keep_for)
 
 
 class UploadConfig(msgspec.Struct, frozen=True):

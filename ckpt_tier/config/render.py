@@ -13,6 +13,7 @@ from ckpt_tier.config import values
 from ckpt_tier.config.keys import KEYS, SECTIONS, Key
 from ckpt_tier.config.load import default_state_dir
 from ckpt_tier.config.model import Config
+from ckpt_tier.core.retention import KeepBest
 from ckpt_tier.errors import ConfigError
 
 _ALWAYS = {
@@ -67,6 +68,8 @@ def _default(key: Key, config: Config, env: Mapping[str, str]) -> object:
 def _toml(value: Any, key: Key, file: Path | None) -> str:
     if isinstance(value, bool) or key.kind is int:
         return str(value).lower()
+    if isinstance(value, KeepBest):
+        return f'{{metric = {_quoted(value.metric)}, mode = "{value.mode}", count = {value.count}}}'
     text = _path(value, file) if isinstance(value, Path) else _WRITERS.get(key.read, str)(value)
     try:
         text.encode()
@@ -74,6 +77,10 @@ def _toml(value: Any, key: Key, file: Path | None) -> str:
         raise ConfigError(
             f"{key.written} = {text!r} can't be written down", "it is not UTF-8", "rename the folder"
         ) from error
+    return _quoted(text)
+
+
+def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -105,6 +112,7 @@ def _plain(number: float) -> str:
 
 _WRITERS: dict[Callable[..., Any], Callable[[Any], str]] = {
     values.duration: _duration,
+    values.grace: _duration,
     values.rate: lambda rate: f"{_size(rate)}/s",
     values.free_space: lambda amount: str(amount) if amount.size is None else _size(amount.size),
 }

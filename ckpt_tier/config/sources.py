@@ -95,7 +95,7 @@ def refuse(section: str, name: str, label: str, known: list[str], wrong: str) ->
     """Raises the ConfigError for a key that doesn't exist. Never shows its value: it may be a secret."""
     if _CREDENTIAL.search(name):
         raise ConfigError(f"{label} looks like a credential", _NO_SECRETS, _AWS_CHAIN)
-    if name in NOT_YET or section in NOT_YET or (section, name) == ("cold", "keep_last"):
+    if name in NOT_YET or section in NOT_YET:
         raise ConfigError(f"{label} is not in this version", fix="remove it")
     import difflib  # only for the sake of an error
 
@@ -130,6 +130,8 @@ def _of_kind(kind: type, value: object) -> object:
         return value
     if isinstance(value, str):
         raise UsageError("it is text")
+    if kind is dict:
+        raise UsageError("it is not a table")
     if isinstance(value, bool):
         raise UsageError("it is a truth value")
     if isinstance(value, int | float):

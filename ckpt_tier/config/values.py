@@ -8,11 +8,13 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from ckpt_tier.config.model import FreeSpace
 from ckpt_tier.core.nouns import check_name, is_id
+from ckpt_tier.core.retention import KeepBest
 from ckpt_tier.core.units import parse_duration, parse_rate
 from ckpt_tier.errors import UsageError
 
@@ -93,6 +95,31 @@ def duration(value: str, place: Place) -> float:
     if seconds > _CENTURY:
         raise UsageError("it is longer than 100 years")
     return seconds
+
+
+SHORTEST_GRACE = 3600.0
+"""Seconds. Half of it is what a commit may take between its last look at the data and its manifest."""
+
+
+def grace(value: str, place: Place) -> float:
+    seconds = duration(value, place)
+    if seconds < SHORTEST_GRACE:
+        raise UsageError("it is so short that data could go while its checkpoint is being committed")
+    return seconds
+
+
+def keep_best(value: dict[str, Any], place: Place) -> KeepBest:
+    unknown = sorted(set(value) - {"metric", "mode", "count"})
+    if unknown:
+        raise UsageError(f"it has no {unknown[0]}")
+    metric, mode, count = value.get("metric"), value.get("mode"), value.get("count", 1)
+    if not isinstance(metric, str) or not metric.strip() or not metric.isprintable():
+        raise UsageError("it names no metric")
+    if mode not in ("min", "max"):
+        raise UsageError('its mode is neither "min" nor "max"')
+    if type(count) is not int or count < 1:
+        raise UsageError("its count is not 1 or more")
+    return KeepBest(metric, mode, count)
 
 
 def rate(value: str, place: Place) -> int:

@@ -48,6 +48,12 @@ def evict(parts: Parts, save: Save, reason: str) -> bool:
     Raises IntegrityError when the cold tier does not hold what its manifest says; nothing is deleted then.
     """
     _prove(parts, save)
+    return discard(parts, save, reason)
+
+
+def discard(parts: Parts, save: Save, reason: str) -> bool:
+    """Steps 2 to 4: deletes a hot copy whose bytes need not be kept here, as the caller has made sure. False if it was
+    called off."""
     hot = parts.hot / save.path
     try:
         if any(is_open(parts.hot / file.path) for file in save.files):

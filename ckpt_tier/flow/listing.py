@@ -23,6 +23,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
         state: a journal state, "committed", or "hot" for a file nobody has taken up yet.
         hot: a hot copy exists.
         rank: of a share that is not part of a committed checkpoint yet.
+        pin: "pinned", with the reason that was given; None if the step is not.
     """
 
     series: str
@@ -35,6 +36,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None
     metrics: dict[str, float] = {}
     rank: int | None = None
+    pin: str | None = None
 
 
 def merge(
@@ -42,6 +44,7 @@ def merge(
     manifests: Mapping[Entry, Manifest],
     hot: Iterable[HotCopy],
     saves: Iterable[Save],
+    pins: Mapping[tuple[str, int], str] | None = None,
 ) -> list[Listed]:
     """Both tiers in one list, by series and step."""
     rows: dict[tuple[str, int, str], Listed] = {}
@@ -65,7 +68,8 @@ def merge(
         rows[row.series, row.step, row.generation or copy.path] = (
             msgspec.structs.replace(there, hot=True) if there else row
         )
-    return [rows[key] for key in sorted(rows)]
+    listed = [rows[key] for key in sorted(rows)]
+    return [msgspec.structs.replace(row, pin=(pins or {}).get((row.series, row.step))) for row in listed]
 
 
 def _of_hot_copy(copy: HotCopy, save: Save | None) -> Listed:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ckpt_tier.cold import keys
 from ckpt_tier.cold.manifests import Manifests
 from ckpt_tier.config import Config
 from ckpt_tier.core.nouns import DEFAULT_SERIES, Stamp
@@ -27,6 +26,7 @@ def observe(
     *,
     now: float,
     pins: Iterable[tuple[str, int]] = (),
+    tombstones: Mapping[tuple[str, int, str], float] | None = None,
     postponed: Mapping[str, float] | None = None,
     busy: Iterable[int] = (),
 ) -> tuple[View, Scan]:
@@ -48,7 +48,7 @@ def observe(
     view = View(
         now=now,
         rules=Rules(
-            keep_last=config.hot.keep_last,
+            retention=config.hot.retention,
             settle=config.hot.settle,
             min_free=config.hot.min_free.bytes_of(disk.total),
             newest_first=config.upload.order == "newest",
@@ -66,6 +66,7 @@ def observe(
         tracked=frozenset(tracked(hot, layout)),
         postponed=postponed or {},
         busy=frozenset(busy),
+        tombstones=tombstones or {},
     )
     return view, found
 
@@ -93,18 +94,6 @@ def list_committed(manifests: Manifests, oldest: Mapping[str, int]) -> set[tuple
         for series, step in oldest.items()
         for entry in manifests.entries(series, step)
     }
-
-
-def list_pins(manifests: Manifests, series: Iterable[str]) -> set[tuple[str, int]]:
-    """The pinned (series, step) in the cold tier."""
-    pins = set()
-    for name in series:
-        prefix = keys.pins_prefix(manifests.run, name)
-        for stat in manifests.store.list(prefix):
-            step = keys.parse_pin_name(stat.key.removeprefix(prefix))
-            if step is not None:
-                pins.add((name, step))
-    return pins
 
 
 def _with_series(ticket: Ticket, layout: Layout) -> Ticket:

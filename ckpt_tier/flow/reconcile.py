@@ -15,9 +15,10 @@ from fnmatch import fnmatch
 
 import msgspec
 
-from ckpt_tier.core.retention import newest
+from ckpt_tier.cold.tombstones import was_saved_again
+from ckpt_tier.core.retention import Checkpoint, Verdict, newest
 from ckpt_tier.core.states import QUEUED, VALID, State
-from ckpt_tier.core.units import format_duration, format_size
+from ckpt_tier.core.units import format_duration, format_size, format_time
 from ckpt_tier.flow.view import View, row_of
 from ckpt_tier.inbox import HIDDEN, Ticket
 from ckpt_tier.journal.saves import Save, SavedFile
@@ -35,6 +36,8 @@ class Kind(StrEnum):
     """Note that the cold tier holds this generation already."""
     ASSEMBLE = "assemble"
     """Commit a checkpoint of several shares, once all of them are there."""
+    RETIRE = "retire"
+    """Note that this generation was pruned from the cold tier: it is not uploaded again."""
     LOSE = "lose"
     """Report a save that is gone from disk before it was committed."""
     FORGET = "forget"
@@ -55,7 +58,8 @@ class Kind(StrEnum):
 
 
 class Action(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing to do and why. `after` names what must happen first; empty means now."""
+    """One thing to do and why. `after` names what must happen first; empty means now. `pruned`: the copy stays only
+    until somebody runs `prune --tier hot`."""
 
     kind: Kind
     reason: str
@@ -67,6 +71,7 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     save: Save | None = None
     ticket: Ticket | None = None
     links: tuple[str, ...] = ()
+    pruned: bool = False
 
 
 _ORDER = {kind: rank for rank, kind in enumerate(Kind)}
@@ -122,6 +127,15 @@ def is_committed(save: Save, view: View) -> bool:
     return save.generation is not None and (save.series, save.step, save.generation) in view.committed
 
 
+def pruned(save: Save, view: View) -> str:
+    """The reason why a save is neither uploaded nor evicted: its generation was pruned from the cold tier. Empty if it
+    was not, or if it was saved again since then."""
+    at = view.tombstones.get((save.series, save.step, save.generation or ""))
+    if at is None or is_committed(save, view) or was_saved_again(save.saved_at, at):
+        return ""
+    return f"pruned from the cold tier on {format_time(at)[:10]}; `ckpt-tier prune --tier hot` deletes it"
+
+
 def _act(kind: Kind, save: Save, reason: str, after: str = "") -> Action:
     return Action(
         kind=kind,
@@ -164,13 +178,17 @@ def _gather(view: View) -> tuple[list[Save], list[Action]]:
                 merged.append(_attach(row, ticket))
         elif row.ticket != ticket.id and row.state not in (State.REJECTED, State.LOST, State.COMMITTED):
             continue  # handed over twice: it ends as the first does
-        elif row.state in (State.REJECTED, State.LOST) or (row.state is State.COMMITTED and is_committed(row, view)):
+        elif row.state in (State.REJECTED, State.LOST) or (row.state is State.COMMITTED and _is_settled(row, view)):
             reason = f"{row.state}: the hook's ticket and link are not needed any more"
             mine = links_of(row, view) if row.state is State.COMMITTED else ()
             links = mine if row.ticket == ticket.id else ticket.links
             merged.append(msgspec.structs.replace(_act(Kind.RELEASE, row, reason), ticket=ticket, links=links))
     saves += [row_of(copy, view.rules.ranks) for copy in view.hot.values() if (copy.path, copy.stamp) not in known]
     return saves, merged
+
+
+def _is_settled(row: Save, view: View) -> bool:
+    return is_committed(row, view) or (bool(pruned(row, view)) and has_hot_copy(row, view))
 
 
 def _attach(row: Save, ticket: Ticket) -> Action:
@@ -230,7 +248,9 @@ def _next_for(save: Save, saves: list[Save], view: View) -> Iterator[Action]:
 def _next_for_committed(save: Save, view: View, *, on_disk: bool) -> Iterator[Action]:
     if not on_disk:
         yield _act(Kind.FORGET, save, "committed, and no hot copy is left")
-    elif not is_committed(save, view):
+    elif (reason := pruned(save, view)) and not has_hot_copy(save, view):
+        yield _keep_pruned(save, reason)
+    elif not reason and not is_committed(save, view):
         yield _act(Kind.UPLOAD, save, "its manifest is gone from the cold tier")
     elif links := links_of(save, view):
         yield msgspec.structs.replace(
@@ -264,6 +284,9 @@ def _gone(save: Save, view: View) -> Iterator[Action]:
         return
     if is_committed(save, view):
         yield _act(Kind.ADOPT, save, "gone from disk, and the cold tier holds this generation")
+        return
+    if pruned(save, view):
+        yield _act(Kind.RETIRE, save, "gone from disk, and pruned from the cold tier")
         return
     how = "overwritten" if save.path in view.hot else "deleted"
     yield _act(Kind.LOSE, save, f"{how} on disk before it was committed")
@@ -307,6 +330,8 @@ def _deliver(save: Save, view: View) -> Iterator[Action]:
         return
     if is_committed(save, view):
         yield _act(Kind.ADOPT, save, "the cold tier holds this generation")
+    elif reason := pruned(save, view):
+        yield _act(Kind.RETIRE, save, reason)
     elif save.retry_at > view.now:
         wait = format_duration(save.retry_at - view.now)
         yield _act(Kind.REPORT, save, f"stalled: {save.reason}; tried again in {wait}")
@@ -324,56 +349,89 @@ def _retention(saves: list[Save], view: View) -> list[Action]:
     return _evict_early(actions, by_series, view)
 
 
-class _Checkpoint(msgspec.Struct, frozen=True):
+class _Together(msgspec.Struct, frozen=True):
     """The hot copies of one step: one, or the shares of several ranks."""
 
-    step: int
-    saved_at: float
     saves: tuple[Save, ...]
     is_valid: bool
     """What retention may count: shares are a checkpoint only together, which their manifest proves."""
 
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """As retention sees it."""
+        first = self.saves[0]
+        return Checkpoint(
+            series=first.series,
+            step=first.step,
+            saved_at=max(save.saved_at for save in self.saves),
+            generation=first.generation or "",
+            metrics={name: value for save in reversed(self.saves) for name, value in save.metrics.items()},
+        )
 
-def _checkpoints(copies: Iterable[Save], view: View) -> list[_Checkpoint]:
+
+def _together(copies: Iterable[Save], view: View) -> list[_Together]:
+    """The hot copies of one series, by step."""
     by_step: dict[int, list[Save]] = defaultdict(list)
     for save in copies:
         by_step[save.step].append(save)
     return [
-        _Checkpoint(
-            step=step,
-            saved_at=max(save.saved_at for save in saves),
-            saves=tuple(saves),
+        _Together(
+            saves=tuple(sorted(saves, key=lambda save: save.rank or 0)),
             is_valid=all(save.state in VALID and (not save.is_share or is_committed(save, view)) for save in saves),
         )
-        for step, saves in by_step.items()
+        for saves in by_step.values()
     ]
 
 
 def _retain(copies: list[Save], view: View) -> Iterator[Action]:
-    count = view.rules.keep_last
-    checkpoints = _checkpoints(copies, view)
-    kept = newest([each for each in checkpoints if each.is_valid], count)
-    hoped = newest(checkpoints, count)
-    for checkpoint in checkpoints:
-        for save in checkpoint.saves:
-            wanted_by = view.protected.get((save.series, save.step))
-            if save.path in view.tracked or not view.tracked.isdisjoint(file.path for file in save.files):
-                wanted_by = "a link or tracker file of the trainer points to it"
-            if wanted_by:
+    every = _together(copies, view)
+    verdicts = _judge([each for each in every if each.is_valid], view)
+    hoped = _judge(every, view)
+    for each in every:
+        verdict = verdicts.get(each.checkpoint.step, hoped[each.checkpoint.step])
+        why = ", ".join(verdict.reasons)
+        for save in each.saves:
+            if wanted_by := _wanted_by(save, view):
                 yield _act(Kind.KEEP, save, wanted_by)
-            elif checkpoint in kept:
-                yield _act(Kind.KEEP, save, f"one of the newest {count}")
             elif save.state is State.SAVED:
-                if checkpoint not in hoped:
-                    yield _act(Kind.EVICT, save, f"not one of the newest {count}", after="validation and commit")
-            elif checkpoint.is_valid and _may_go(save, view):
-                yield _act(Kind.EVICT, save, f"committed, and not one of the newest {count}")
-            elif checkpoint not in hoped or not save.is_share:
-                yield _act(Kind.EVICT, save, f"not one of the newest {count}", after="commit")
+                if not verdict.kept:
+                    yield _act(Kind.EVICT, save, why, after="validation and commit")
+            elif verdict.kept:
+                yield _act(Kind.KEEP, save, why)
+            elif reason := pruned(save, view):
+                yield _keep_pruned(save, reason)
+            elif each.is_valid and _may_go(save, view):
+                yield _act(Kind.EVICT, save, f"committed, and {why}")
+            else:
+                yield _act(Kind.EVICT, save, why, after="commit")
 
 
 def _may_go(save: Save, view: View) -> bool:
     return save.state is State.COMMITTED and is_committed(save, view) and save.id not in view.busy
+
+
+def _keep_pruned(save: Save, reason: str) -> Action:
+    return msgspec.structs.replace(_act(Kind.KEEP, save, reason), pruned=True)
+
+
+def _judge(every: list[_Together], view: View) -> dict[int, Verdict]:
+    """What the policy says of one series' hot copies, by step."""
+    verdicts = view.rules.retention.judge([each.checkpoint for each in every], view.now)
+    return {verdict.checkpoint.step: verdict for verdict in verdicts}
+
+
+def _wanted_by(save: Save, view: View) -> str:
+    """What is stronger than retention and than a full disk; empty if nothing."""
+    if save.path in view.tracked or not view.tracked.isdisjoint(file.path for file in save.files):
+        return "a link or tracker file of the trainer points to it"
+    return view.protected.get((save.series, save.step), "")
+
+
+def _newest_valid(copies: Iterable[Save], view: View) -> Iterator[Save]:
+    """Of one series: what must stay whatever the disk looks like."""
+    valid = {each.checkpoint.step: each for each in _together(copies, view) if each.is_valid}
+    for checkpoint in newest([each.checkpoint for each in valid.values()], 1):
+        yield from valid[checkpoint.step].saves
 
 
 def _evict_early(actions: list[Action], by_series: dict[str, list[Save]], view: View) -> list[Action]:
@@ -381,18 +439,13 @@ def _evict_early(actions: list[Action], by_series: dict[str, list[Save]], view: 
     missing = view.rules.min_free - view.free - _freed(actions)
     if missing <= 0:
         return actions
-    last = [
-        save
-        for copies in by_series.values()
-        for newest_valid in newest([each for each in _checkpoints(copies, view) if each.is_valid], 1)
-        for save in newest_valid.saves
-    ]
+    last = [save for copies in by_series.values() for save in _newest_valid(copies, view)]
     expendable = [
         action
         for action in actions
         if action.kind is Kind.KEEP
         and action.save is not None
-        and action.reason.startswith("one of the newest")
+        and not _wanted_by(action.save, view)
         and action.save not in last
         and _may_go(action.save, view)
     ]

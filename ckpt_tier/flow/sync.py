@@ -11,6 +11,8 @@ from typing import Self
 
 import msgspec
 
+from ckpt_tier.cold.pins import list_pins
+from ckpt_tier.cold.tombstones import list_tombstones
 from ckpt_tier.core.events import Changed, Found, Note, Retrying, Stalled, Warned
 from ckpt_tier.core.states import QUEUED, State
 from ckpt_tier.core.units import format_size, format_time
@@ -26,12 +28,12 @@ from ckpt_tier.errors import (
 from ckpt_tier.flow import evict
 from ckpt_tier.flow.ingest import locate, set_aside, take_up
 from ckpt_tier.flow.meter import Pace
-from ckpt_tier.flow.observe import list_committed, list_pins, observe, oldest_steps, waiting
+from ckpt_tier.flow.observe import list_committed, observe, oldest_steps, waiting
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.flow.proof import generation_with, prove_committed, says_committed
 from ckpt_tier.flow.reconcile import Action, Kind, reconcile
 from ckpt_tier.flow.retry import persistently
-from ckpt_tier.flow.upload import commit, note_committed, upload
+from ckpt_tier.flow.upload import PrunedError, commit, note_committed, note_pruned, upload
 from ckpt_tier.flow.view import View
 from ckpt_tier.hot.layout import Layout
 from ckpt_tier.hot.scan import scan
@@ -75,6 +77,7 @@ class Syncing:
         self._widths: dict[int, int] = {}
         self._committed: set[tuple[str, int, str]] = set()
         self._pins: set[tuple[str, int]] = set()
+        self._tombstones: dict[tuple[str, int, str], float] = {}
         self._postponed: dict[str, float] = {}
         self._called_off: dict[str, float] = {}
         self._ask_again: dict[int, tuple[float, float]] = {}
@@ -86,6 +89,7 @@ class Syncing:
         self._handlers: dict[Kind, Callable[[Action, Save], None]] = {
             Kind.VALIDATE: self._validate,
             Kind.EVICT: self._evict,
+            Kind.RETIRE: lambda action, save: note_pruned(parts, save, action.reason),
             Kind.LOSE: self._lose,
             Kind.LET_GO: lambda action, save: evict.let_go(parts, save, action.reason),
             Kind.SET_ASIDE: lambda _, save: set_aside(parts, save),
@@ -111,6 +115,8 @@ class Syncing:
         self._committed = persistently(lambda: list_committed(manifests, oldest), clock)
         self._parts.inbox.sweep(clock.now() - REMEMBERED)
         self._pins = persistently(lambda: list_pins(manifests, oldest), clock)
+        # After the manifests: prune writes the tombstone before it deletes the manifest.
+        self._tombstones = persistently(lambda: list_tombstones(manifests, oldest), clock)
         facts = self._parts.journal.facts
         self._parts.journal.learn(
             msgspec.structs.replace(facts, last_pass_at=clock.now(), cold_error="", cold_error_since=0.0)
@@ -180,6 +186,7 @@ class Syncing:
             self._committed,
             now=now,
             pins=self._pins,
+            tombstones=self._tombstones,
             postponed=self._postponed,
             busy=self._busy,
         )
@@ -410,6 +417,9 @@ class Syncing:
             return persistently(attempt, parts.clock, parts.config.upload.attempts, failed)
         except SourceChangedError as error:
             return self._look_again(save, error)
+        except PrunedError as error:
+            self._tombstones = self._tombstones | {(save.series, save.step, error.generation): error.at}
+            return parts.journal.put(msgspec.structs.replace(save, generation=error.generation))
         except CancelledError:
             return None
         except UnavailableError as error:

@@ -7,14 +7,15 @@ import msgspec
 from ckpt_tier.cold import keys
 from ckpt_tier.cold.manifest import FORMAT, Manifest, Member, place, sums
 from ckpt_tier.cold.receipts import Receipt, manifest_of_set
-from ckpt_tier.core.events import Committed, Warned
+from ckpt_tier.cold.tombstones import pruned_at, was_saved_again
+from ckpt_tier.core.events import Committed, Note, Warned
 from ckpt_tier.core.nouns import generation_id
 from ckpt_tier.core.sets import Waiting, set_of
 from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time
-from ckpt_tier.errors import SourceChangedError, UnavailableError
+from ckpt_tier.errors import ConflictError, SourceChangedError, UnavailableError
 from ckpt_tier.flow.ingest import locate, software_versions
-from ckpt_tier.flow.meter import Pace, file_meter
+from ckpt_tier.flow.meter import Meter, Pace, file_meter
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.flow.proof import generation_with, prove_present
 from ckpt_tier.journal.saves import Save
@@ -22,6 +23,15 @@ from ckpt_tier.store.protocol import Source
 
 RATE_MEMORY = 0.7
 """Weight of the past in the running mean of the upload rate."""
+
+
+class PrunedError(ConflictError):
+    """The generation was pruned from the cold tier, at second `at` of the store's clock, since it was saved."""
+
+    def __init__(self, manifest: Manifest, at: float) -> None:
+        super().__init__(f"step {manifest.step} of series {manifest.series} was pruned", format_time(at))
+        self.generation = manifest.generation
+        self.at = at
 
 
 def upload(parts: Parts, save: Save, pace: Pace) -> Save:
@@ -35,16 +45,19 @@ def upload(parts: Parts, save: Save, pace: Pace) -> Save:
         save = msgspec.structs.replace(save, generation=None)  # its set says which, once it is whole
     save = _note(parts, save, State.UPLOADING)
     begun = parts.clock.monotonic()
-    moved = 0
+    sent: list[tuple[str, Source, Meter]] = []
     for saved, file in zip(save.files, member.files, strict=True):
         if saved.pieces is None:
             raise SourceChangedError(f"{saved.path} has not been validated")
         source = Source(path=locate(parts, saved), size=file.size, crc64nvme=file.crc64nvme, pieces=saved.pieces)
         meter = file_meter(parts.emit, pace, series=save.series, step=save.step, path=saved.path, size=file.size)
         parts.cold.store.upload(file.key, source, meter)
-        moved += meter.moved_bytes
+        sent.append((file.key, source, meter))
     prefix = keys.member_prefix(parts.config.run, save.series, save.step, member.id)
     parts.cold.store.put(prefix + keys.sums_name(member.id), sums(member))
+    for key, source, meter in sent:
+        _renew(parts, key, source, meter, just_put=prefix + keys.sums_name(member.id))
+    moved = sum(meter.moved_bytes for _, _, meter in sent)
     _learn_rate(parts, moved, parts.clock.monotonic() - begun)
     if save.is_share:
         prove_present(parts.cold.store, member.files)
@@ -52,21 +65,47 @@ def upload(parts: Parts, save: Save, pace: Pace) -> Save:
     return _note(parts, save, State.UPLOADED)
 
 
+def _renew(parts: Parts, key: str, source: Source, meter: Meter, *, just_put: str) -> None:
+    """Writes an object anew that an earlier attempt had left there more than half the grace ago: nothing refers to it
+    yet, and a prune that looks before our manifest is there would take it for rubbish (see `flow.reclaim`).
+
+    `just_put` is the key of an object that was written a moment ago: it tells the store's time.
+    """
+    store = parts.cold.store
+
+    def is_old() -> bool:
+        return store.stat(just_put).modified - store.stat(key).modified > parts.config.cold.grace / 2
+
+    if is_old():
+        store.refresh(key, source, meter)
+        if is_old():
+            raise UnavailableError(f"{key} could not be written anew", "a prune may be about to delete it")
+
+
 def commit(parts: Parts, save: Save, begun: float) -> Save:
     """Proves the checkpoint's objects present, then puts its manifest, then resolves the save's ticket.
 
     A crash before the manifest leaves data that nothing refers to, and the row as it was: the next start proves them
     again. A crash after it leaves a row and ticket that the next start finds committed. `begun`: the monotonic
-    second at which the delivery began.
+    second at which the delivery began. Raises PrunedError, and commits nothing, when the generation was pruned since
+    the save: the caller's listing may be older than that.
 
     A share whose set is not whole stays UPLOADED, with the reason in its row.
     """
     if save.is_share:
         return _commit_share(parts, save, begun)
     manifest = manifest_of(parts, save)
-    prove_present(parts.cold.store, manifest.files)
-    new = parts.cold.manifests.commit(manifest)
+    new = _put(parts, manifest)
     return note_committed(parts, save, elapsed=parts.clock.monotonic() - begun, adopted=not new)
+
+
+def _put(parts: Parts, manifest: Manifest) -> bool:
+    """The commit itself. True if the manifest is new."""
+    at = pruned_at(parts.cold.manifests, manifest.series, manifest.step, manifest.generation)
+    if at is not None and not was_saved_again(manifest.saved, at):
+        raise PrunedError(manifest, at)
+    prove_present(parts.cold.store, manifest.files)
+    return parts.cold.manifests.commit(manifest)
 
 
 def _commit_share(parts: Parts, save: Save, begun: float) -> Save:
@@ -76,8 +115,7 @@ def _commit_share(parts: Parts, save: Save, begun: float) -> Save:
     manifest = _whole(parts, save)
     if isinstance(manifest, Waiting):
         return _wait(parts, save, manifest)
-    prove_present(parts.cold.store, manifest.files)
-    new = parts.cold.manifests.commit(manifest)
+    new = _put(parts, manifest)
     members = {member.id for member in manifest.members}
     for other in parts.journal.saves():
         place = (other.series, other.step, other.state)
@@ -106,6 +144,14 @@ def note_committed(parts: Parts, save: Save, *, elapsed: float = 0.0, adopted: b
         )
     )
     return row
+
+
+def note_pruned(parts: Parts, save: Save, reason: str) -> None:
+    """Notes that nothing is left to do for a save whose generation was committed once and pruned since."""
+    _note(parts, save, State.COMMITTED)
+    if save.ticket and not save.links:
+        parts.inbox.resolve(save.ticket)
+    parts.emit(Note(text=f"step {save.step} of series {save.series} is not uploaded again: {reason}"))
 
 
 def _whole(parts: Parts, save: Save) -> Manifest | Waiting:

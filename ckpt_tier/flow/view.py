@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from ckpt_tier.core.nouns import Stamp
+from ckpt_tier.core.retention import Policy
 from ckpt_tier.hot.scan import HotCopy
 from ckpt_tier.inbox import Ticket
 from ckpt_tier.journal.saves import Save, SavedFile
@@ -26,7 +27,7 @@ class Rules(msgspec.Struct, frozen=True):
         ranks: how many shares make a checkpoint of a layout with ranks; None: as the hook says.
     """
 
-    keep_last: int
+    retention: Policy
     settle: float
     min_free: int
     newest_first: bool
@@ -50,6 +51,7 @@ class View(msgspec.Struct, frozen=True):
         tracked: paths that a symlink or tracker file of the trainer points to.
         postponed: paths that were found open for writing, and until when to leave them alone.
         busy: rows that are being uploaded now.
+        tombstones: generations that were pruned from the cold tier, and when, at least from the oldest hot step on.
     """
 
     now: float
@@ -64,6 +66,7 @@ class View(msgspec.Struct, frozen=True):
     tracked: frozenset[str]
     postponed: Mapping[str, float]
     busy: frozenset[int]
+    tombstones: Mapping[tuple[str, int, str], float] = {}
 
 
 def row_of(copy: HotCopy, world_size: int | None) -> Save:

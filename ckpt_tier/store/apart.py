@@ -93,8 +93,14 @@ class ApartStore:
         self._result(say.Put(check_key(key), data, if_absent), None)
 
     def upload(self, key: str, source: Source, watch: Watch) -> None:
+        self._send(key, source, watch, anew=False)
+
+    def refresh(self, key: str, source: Source, watch: Watch) -> None:
+        self._send(key, source, watch, anew=True)
+
+    def _send(self, key: str, source: Source, watch: Watch, *, anew: bool) -> None:
         path = os.fsencode(source.path.absolute())
-        call = say.Upload(check_key(key), path, source.size, source.crc64nvme, source.pieces)
+        call = say.Upload(check_key(key), path, source.size, source.crc64nvme, source.pieces, anew)
         with self._running().call(call) as exchange:
             while True:
                 match exchange.answer(still_wanted=lambda: watch.moved(0)):

@@ -124,8 +124,9 @@ def _result(store: FolderStore, call: Call, caller: Caller) -> object:
             return store.get(key, limit)
         case Put(key, data, if_absent):
             store.put(key, data, if_absent=if_absent)
-        case Upload(key, path, size, crc, pieces):
-            store.upload(key, Source(Path(os.fsdecode(path)), size, crc, pieces), caller)
+        case Upload(key, path, size, crc, pieces, anew):
+            send = store.refresh if anew else store.upload
+            send(key, Source(Path(os.fsdecode(path)), size, crc, pieces), caller)
         case Read(key, offset, size):
             _read(store, key, offset, size, caller)
         case Delete(key):

@@ -49,13 +49,14 @@ class Put(Message, frozen=True):
 
 
 class Upload(Message, frozen=True):
-    """`path` as the file system has it: not every name is UTF-8."""
+    """`path` as the file system has it: not every name is UTF-8. `anew`: a `refresh`."""
 
     key: str
     path: bytes
     size: int
     crc64nvme: str
     pieces: PieceChecksums
+    anew: bool
 
 
 class Read(Message, frozen=True):

@@ -110,6 +110,10 @@ class FolderStore:
         with self._root.errors(key):
             folder_upload.upload(self._root, key, source, watch)
 
+    def refresh(self, key: str, source: Source, watch: Watch) -> None:
+        with self._root.errors(key):
+            folder_upload.refresh(self._root, key, source, watch)
+
     def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
         with self._root.errors(key), self._opened(key) as descriptor:
             self._read(key, descriptor, offset, buffer)

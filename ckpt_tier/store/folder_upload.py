@@ -9,7 +9,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ckpt_tier.errors import ConflictError, IntegrityError, KeyExistsError, SourceChangedError, UnavailableError
+from ckpt_tier.errors import (
+    ConflictError,
+    IntegrityError,
+    KeyExistsError,
+    MissingKeyError,
+    SourceChangedError,
+    UnavailableError,
+)
 from ckpt_tier.store.folder_paths import TEMPORARY, Root
 from ckpt_tier.store.protocol import Source, Watch
 from ckpt_tier.store.source_body import changed, checked_pieces, opened, read_at
@@ -47,6 +54,16 @@ def upload(root: Root, key: str, source: Source, watch: Watch) -> None:
         except (SourceChangedError, IntegrityError, KeyExistsError):
             temporary.unlink(missing_ok=True)
             raise
+
+
+def refresh(root: Root, key: str, source: Source, watch: Watch) -> None:
+    """See `ckpt_tier.store.protocol.Store.refresh`. Raises OSError beside this program's errors."""
+    target = root.place(key)
+    if not already_there(target, source, checked_pieces(source), watch):
+        raise MissingKeyError(f"there is no object {target}")
+    watch.resumed(source.size)
+    # Without times the file system's own clock counts, on NFS the server's.
+    os.utime(target, follow_symlinks=False)
 
 
 def already_there(target: Path, source: Source, cut: Cut, watch: Watch) -> bool:

@@ -85,6 +85,11 @@ class FsspecStore:
         with self._writing(key) as fs:
             self._writer.upload(fs, key, source, watch)
 
+    def refresh(self, key: str, source: Source, watch: Watch) -> None:
+        self._place.path(key)
+        with self._at(key) as fs:
+            self._writer.refresh(fs, key, source, watch)
+
     def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
         path = self._place.path(key)
         with self._at(key) as fs:

@@ -32,6 +32,7 @@ from ckpt_tier.errors import (
     CkptTierError,
     IntegrityError,
     KeyExistsError,
+    MissingKeyError,
     UnavailableError,
 )
 from ckpt_tier.store.fsspec_errors import no_root, said
@@ -108,21 +109,48 @@ class Writer:
     def upload(self, fs: Filesystem, key: str, source: Source, watch: Watch) -> None:
         """See `ckpt_tier.store.protocol.Store.upload`. Begins anew after a failure."""
         cut = checked_pieces(source)
-        path = self._place.path(key)
         with opened(source) as descriptor:
             if self._holds(fs, key, source, cut):
                 watch.resumed(source.size)
             elif self.creates_whole(fs):
                 self._create(fs, key, source, cut, descriptor, watch)
             else:
-                self._remove_leftovers(fs, key)
-                with self._hidden(fs, key) as hidden:
-                    self._write(fs, hidden, source.size, lambda file: _copy(source, descriptor, cut, file.write, watch))
-                    if not proven(fs, hidden, source.size, cut):
-                        raise _other_bytes(hidden)
-                    if not self._publish(fs, hidden, path, source.size, replace=False):
-                        fs.rm_file(hidden)
-                        self._require_same(fs, key, source, cut)
+                self._send(fs, key, source, cut, descriptor, watch)
+
+    def refresh(self, fs: Filesystem, key: str, source: Source, watch: Watch) -> None:
+        """See `ckpt_tier.store.protocol.Store.refresh`."""
+        cut = checked_pieces(source)
+        path = self._place.path(key)
+        with opened(source) as descriptor:
+            if not self._holds(fs, key, source, cut):
+                raise MissingKeyError(f"there is no object {path}")
+            if not self.creates_whole(fs):
+                self._send(fs, key, source, cut, descriptor, watch, replace=True)
+                return
+            fs.put_file(str(source.path), path, mode="overwrite", callback=_Told(watch).callback())
+            if not proven(fs, path, source.size, cut):
+                raise _other_bytes(path)
+
+    def _send(
+        self,
+        fs: Filesystem,
+        key: str,
+        source: Source,
+        cut: Cut,
+        descriptor: int,
+        watch: Watch,
+        *,
+        replace: bool = False,
+    ) -> None:
+        """By a hidden name."""
+        self._remove_leftovers(fs, key)
+        with self._hidden(fs, key) as hidden:
+            self._write(fs, hidden, source.size, lambda file: _copy(source, descriptor, cut, file.write, watch))
+            if not proven(fs, hidden, source.size, cut):
+                raise _other_bytes(hidden)
+            if not self._publish(fs, hidden, self._place.path(key), source.size, replace=replace):
+                fs.rm_file(hidden)
+                self._require_same(fs, key, source, cut)
 
     def _create(self, fs: Filesystem, key: str, source: Source, cut: Cut, descriptor: int, watch: Watch) -> None:
         path = self._place.path(key)

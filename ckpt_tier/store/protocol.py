@@ -9,6 +9,10 @@ segment; `check_key` refuses others. Keys compare by their UTF-8 bytes.
 is the caller's mistake except where it says `if_absent`; the layout of the cold tier gives different bytes
 different keys.
 
+**Age.** `Stat.modified` is when the object was last written, and `prune` takes what nothing refers to for rubbish once
+that is long ago. So whoever is about to refer to an object that an earlier attempt had left there calls `refresh`
+first. (S3 dates an object of several parts by the beginning of its upload, so one that took days is born old.)
+
 **Durability.** When `put` or `upload` returns, the object survives the death of this process and machine as far
 as the medium can promise it (S3: acknowledged; folder: file and folder fsynced).
 
@@ -131,6 +135,12 @@ class Store(Protocol):
         pieces; what had been finished is asked of the store, so nothing need be remembered here. The same
         object already there is success. When it returns, the object's bytes are proven to have the source's
         checksum: by the store, or by reading them back."""
+        ...
+
+    def refresh(self, key: str, source: Source, watch: Watch) -> None:
+        """Makes an object that `upload` has found or put there young again: `modified` becomes now. The same bytes are
+        written over it, or, where the store can, only its time; a reader sees them whole throughout. Raises as `upload`
+        does; KeyExistsError, and changes nothing, when the object has other bytes; MissingKeyError when it is gone."""
         ...
 
     def read_into(self, key: str, offset: int, buffer: memoryview) -> None:

@@ -122,6 +122,9 @@ class S3Store:
     def upload(self, key: str, source: Source, watch: Watch) -> None:
         self._uploader.upload(self._full(key), source, watch)
 
+    def refresh(self, key: str, source: Source, watch: Watch) -> None:
+        self._uploader.refresh(self._full(key), source, watch)
+
     def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
         self._read_range(self._full(key), offset, buffer)
 

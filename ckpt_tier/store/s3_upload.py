@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from ckpt_tier.errors import (
@@ -36,11 +36,18 @@ class Uploader:
 
     def upload(self, key: str, source: Source, watch: Watch) -> None:
         """See `ckpt_tier.store.protocol.Store.upload`."""
-        cut = [
-            Piece(number, offset, length, crc)
-            for number, (offset, length, crc) in enumerate(checked_pieces(source), start=1)
-        ]
-        send = self._send_whole if len(cut) == 1 else self._send_pieces
+        cut = _cut(source)
+        self._send(self._send_whole if len(cut) == 1 else self._send_pieces, key, source, cut, watch)
+
+    def refresh(self, key: str, source: Source, watch: Watch) -> None:
+        """See `ckpt_tier.store.protocol.Store.refresh`."""
+        if not self._proof.holds(key, source):
+            raise self._taken(key)
+        cut = _cut(source)
+        self._send(self._write_whole if len(cut) == 1 else self._write_pieces, key, source, cut, watch)
+
+    def _send(self, send: "_Sending", key: str, source: Source, cut: Sequence[Piece], watch: Watch) -> None:
+        """Opens the source and sends it, without checksums if the store refuses those."""
         with opened(source) as descriptor:
             try:
                 send(key, source, cut, descriptor, watch)
@@ -61,19 +68,23 @@ class Uploader:
             watch.resumed(source.size)
             return
         try:
-            with _line_trouble_is_worth_another_try():
-                answer = self._requests.send(
-                    "put_object",
-                    key,
-                    Body=self._body(source, descriptor, cut[0], watch, threading.Event()),
-                    **self._checksum(cut[0].crc),
-                    **self._if_absent(),
-                    **self._requests.encryption(),
-                )
+            self._write_whole(key, source, cut, descriptor, watch, **self._if_absent())
         except KeyExistsError as error:
             if not self._is_there(key, source):  # another write of it was under way, and has failed
                 raise UnavailableError(error.what, error.why, "it is tried again") from error
-            return
+
+    def _write_whole(
+        self, key: str, source: Source, cut: Sequence[Piece], descriptor: int, watch: Watch, **condition: str
+    ) -> None:
+        with _line_trouble_is_worth_another_try():
+            answer = self._requests.send(
+                "put_object",
+                key,
+                Body=self._body(source, descriptor, cut[0], watch, threading.Event()),
+                **self._checksum(cut[0].crc),
+                **condition,
+                **self._requests.encryption(),
+            )
         if not self._proof.answer_proves(answer, source):
             self._proof.check_written(key, source)
 
@@ -99,7 +110,10 @@ class Uploader:
             # 403 is what a missing key answers without s3:ListBucket; if the credentials are bad, the next request
             # says so in its own words.
             return False
-        raise KeyExistsError(
+        raise self._taken(key)
+
+    def _taken(self, key: str) -> KeyExistsError:
+        return KeyExistsError(
             f"s3://{self._requests.bucket}/{key} is already there with other bytes",
             fix="nothing was overwritten; remove that object if it does not belong there",
         )
@@ -128,9 +142,19 @@ class Uploader:
             watch.resumed(source.size - sum(piece.length for piece in missing))
         try:
             done += self._send_parts(key, upload_id, source, missing, descriptor, watch)
-            self._complete(key, upload_id, source, done)
+            self._complete(key, upload_id, source, done, **self._if_absent())
         except (SourceChangedError, KeyExistsError):
             abandon(self._requests, key, upload_id)  # its parts can be of no use to a later attempt
+            raise
+
+    def _write_pieces(self, key: str, source: Source, cut: Sequence[Piece], descriptor: int, watch: Watch) -> None:
+        """A new upload whatever an earlier one had finished: the object is as old as the beginning of its upload."""
+        upload_id = self._begin(key)
+        try:
+            done = self._send_parts(key, upload_id, source, cut, descriptor, watch)
+            self._complete(key, upload_id, source, done)
+        except BaseException:
+            abandon(self._requests, key, upload_id)
             raise
 
     def _begin(self, key: str) -> str:
@@ -175,7 +199,7 @@ class Uploader:
             raise failures[0]  # the others only followed it
         return [future.result() for future in futures]
 
-    def _complete(self, key: str, upload_id: str, source: Source, done: list[Done]) -> None:
+    def _complete(self, key: str, upload_id: str, source: Source, done: list[Done], **condition: str) -> None:
         parts = [
             {"PartNumber": part.number, "ETag": part.etag, **self._checksum(part.crc)}
             for part in sorted(done, key=lambda one: one.number)
@@ -192,7 +216,7 @@ class Uploader:
                 UploadId=upload_id,
                 MultipartUpload={"Parts": parts},
                 **whole,
-                **self._if_absent(),
+                **condition,
             )
         except ChecksumRefusedError as error:
             # Each part was right and they combine: the store lost or mixed one. Nothing of it is worth keeping.
@@ -211,6 +235,16 @@ class Uploader:
             return self._proof.holds(key, source)
         except (MissingKeyError, UnavailableError):
             return False
+
+
+_Sending = Callable[[str, Source, Sequence[Piece], int, Watch], None]
+
+
+def _cut(source: Source) -> list[Piece]:
+    return [
+        Piece(number, offset, length, crc)
+        for number, (offset, length, crc) in enumerate(checked_pieces(source), start=1)
+    ]
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """What every store promises: `ckpt_tier.store.protocol`, sentence by sentence."""
 
+import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -411,3 +413,43 @@ def test_errors_say_which_object_and_carry_no_secret(store: Store) -> None:
             call()
         assert "lost.json" in caught.value.what
         assert secret not in f"{caught.value} {caught.value.fix}"
+
+
+# Objects that somebody is about to refer to
+
+
+def test_refreshing_makes_an_object_young_and_changes_no_byte(store: Store, make_file: MakeFile) -> None:
+    for size in (1000, PIECE + 1000):
+        source = source_of(make_file(os.urandom(size)))
+        key = f"run/{size}/x.pt"
+        store.upload(key, source, Counter())
+        before = store.stat(key).modified
+        time.sleep(1.1)  # S3 notes whole seconds
+        store.refresh(key, source, Counter())
+        assert store.stat(key).modified > before
+        assert whole(store, key) == source.path.read_bytes()
+        assert keys(store, f"run/{size}/") == [key]
+
+
+def test_refreshing_never_replaces_other_bytes_and_never_makes_an_object(store: Store, make_file: MakeFile) -> None:
+    for size in (1000, PIECE + 1000):
+        mine, theirs = (source_of(make_file(os.urandom(size))) for _ in range(2))
+        key = f"run/{size}/x.pt"
+        with pytest.raises(MissingKeyError):
+            store.refresh(key, mine, Counter())
+        store.upload(key, theirs, Counter())
+        with pytest.raises(KeyExistsError):
+            store.refresh(key, mine, Counter())
+        assert whole(store, key) == theirs.path.read_bytes()
+
+
+def test_refreshing_from_a_file_that_has_changed_leaves_the_object_as_it_was(store: Store, make_file: MakeFile) -> None:
+    for size in (1000, PIECE + 1000):
+        data = os.urandom(size)
+        source = source_of(make_file(data))
+        key = f"run/{size}/x.pt"
+        store.upload(key, source, Counter())
+        source.path.write_bytes(os.urandom(size))
+        with contextlib.suppress(SourceChangedError):  # a folder does not need to read it again
+            store.refresh(key, source, Counter())
+        assert whole(store, key) == data

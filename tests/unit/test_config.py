@@ -24,6 +24,7 @@ from ckpt_tier.config import (
     render,
 )
 from ckpt_tier.config.values import Place
+from ckpt_tier.core.retention import KeepBest, KeepEvery, KeepFor, KeepLast, Policy
 from ckpt_tier.errors import ConfigError, UsageError
 
 ENV = {"HOME": "/home/someone"}
@@ -82,6 +83,7 @@ def test_every_key_is_read_into_what_it_means(tmp_path: Path) -> None:
         path = "../elsewhere"
         layout = "model_gpu{series}/model_step_{step}.pt"
         keep_last = 2
+        keep_best = {metric = "loss", mode = "min"}
         min_free = "50GiB"
         settle = "1m"
         hold = "7d"
@@ -100,6 +102,11 @@ def test_every_key_is_read_into_what_it_means(tmp_path: Path) -> None:
         sse = "aws:kms"
         sse_kms_key_id = "alias/checkpoints"
         same_device = true
+        keep_last = 10
+        keep_every = 50_000
+        keep_best = {metric = "accuracy", mode = "max", count = 3}
+        keep_for = "30d"
+        grace = "14d"
         [upload]
         order = "oldest"
         bandwidth = "200MB/s"
@@ -115,6 +122,7 @@ def test_every_key_is_read_into_what_it_means(tmp_path: Path) -> None:
             path=tmp_path.parent.resolve() / "elsewhere",
             layout="model_gpu{series}/model_step_{step}.pt",
             keep_last=2,
+            keep_best=KeepBest("loss", "min", 1),
             min_free=FreeSpace(size=50 * 2**30),
             settle=60.0,
             hold=7 * 86_400.0,
@@ -129,6 +137,11 @@ def test_every_key_is_read_into_what_it_means(tmp_path: Path) -> None:
             sse="aws:kms",
             sse_kms_key_id="alias/checkpoints",
             same_device=True,
+            keep_last=10,
+            keep_every=50_000,
+            keep_best=KeepBest("accuracy", "max", 3),
+            keep_for=30 * 86_400.0,
+            grace=14 * 86_400.0,
         ),
         validate=ValidateConfig(level="deep", on_rejected="aside", non_finite="reject", custom="my.module:check"),
         upload=UploadConfig(order="oldest", bandwidth=200_000_000, attempts=3),
@@ -327,6 +340,10 @@ def test_mistakes_in_the_environment_name_the_variable(
 
 WHOLE = "it must be a whole number, 1 or more, for example keep_last = 5"
 SPACE = 'it must be a share of the disk such as "10%", or a size such as "50GiB", for example min_free = "50GiB"'
+BEST = (
+    "it must be a table of metric, mode (min or max) and count, for example "
+    'keep_best = {metric = "loss", mode = "min", count = 3}'
+)
 SETTLE = 'it must be a duration such as "10s", "2m", "12h" or "7d", for example settle = "30s"'
 URL = (
     'it must be a URL such as "s3://bucket/prefix" or "file:///mnt/nas/ckpt", or a folder, '
@@ -375,8 +392,32 @@ RUN = 'it must be a name: a letter or digit, then at most 63 of a-z 0-9 . _ -, f
             None,
         ),
         (section("hot", "ranks = 0"), "{file}: [hot] ranks = 0: it is less than 1", None),
-        (section("cold", "keep_last = 6"), "{file}: [cold] keep_last is not in this version", "remove it"),
-        (section("cold", "keep_every = 6"), "{file}: [cold] keep_every is not in this version", "remove it"),
+        (section("cold", "keep_every = 0"), "{file}: [cold] keep_every = 0: it is less than 1", None),
+        (
+            section("cold", "keep_last = 2"),
+            "{file}: [cold] keep_last = 2: the cold tier would keep fewer than the hot one, whose keep_last is 3",
+            "raise it, or add another rule under [cold], such as keep_every",
+        ),
+        (section("cold", 'grace = "59m"'), '{file}: [cold] grace = "59m"', None),
+        (section("cold", "keep_best = 3"), "{file}: [cold] keep_best = 3: it is not a table", BEST),
+        (section("cold", 'keep_best = "loss"'), '{file}: [cold] keep_best = "loss": it is text', BEST),
+        (section("cold", "keep_best = [{}]"), "{file}: [cold] keep_best = …: it is not a table", BEST),
+        (section("cold", 'keep_best = {mode = "min"}'), "{file}: [cold] keep_best = …: it names no metric", BEST),
+        (
+            section("cold", 'keep_best = {metric = "loss"}'),
+            '{file}: [cold] keep_best = …: its mode is neither "min" nor "max"',
+            BEST,
+        ),
+        (
+            section("hot", 'keep_best = {metric = "loss", mode = "min", count = true}'),
+            "{file}: [hot] keep_best = …: its count is not 1 or more",
+            BEST,
+        ),
+        (
+            section("hot", 'keep_best = {metric = "loss", mode = "min", keep = 1}'),
+            "{file}: [hot] keep_best = …: it has no keep",
+            BEST,
+        ),
         (section("watch", "x = 1"), "{file}: [watch] is not in this version", "remove it"),
         (section("colt", "x = 1"), "{file}: [colt] is unknown", "did you mean [cold]?"),
         (section("", "hot = 3"), "{file}: hot is a section, not a key", "write [hot]"),
@@ -506,6 +547,10 @@ space_sizes = st.integers(0, 2**52).map(lambda size: FreeSpace(size=size))
 space_shares = st.floats(0, 100).filter(lambda x: x == 0 or x > 1e-9).map(lambda share: FreeSpace(percent=share))
 
 
+metric_names = st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20)
+best = st.builds(KeepBest, metric_names, st.sampled_from(["min", "max"]), st.integers(1, 10**6))
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> Config:
     file = draw(paths) / "ckpt-tier.toml"
@@ -521,6 +566,9 @@ def configs(draw: st.DrawFn) -> Config:
             path=hot,
             layout=draw(st.just("auto") | no_password.filter(lambda text: "{rank}" not in text)),
             keep_last=draw(st.integers(1, 10**9)),
+            keep_every=draw(st.none() | st.integers(1, 10**9)),
+            keep_best=draw(st.none() | best),
+            keep_for=draw(st.none() | seconds),
             min_free=draw(space_sizes | space_shares),
             settle=draw(seconds),
             hold=draw(seconds),
@@ -541,6 +589,11 @@ def configs(draw: st.DrawFn) -> Config:
             sse=sse,
             sse_kms_key_id=draw(st.none() | no_password) if sse == "aws:kms" else None,
             same_device=draw(st.booleans()),
+            keep_last=draw(st.none() | st.just(10**9)),
+            keep_every=draw(st.none() | st.integers(1, 10**9)),
+            keep_best=draw(st.none() | best),
+            keep_for=draw(st.none() | seconds),
+            grace=draw(st.integers(3600, 10**8).map(float)),
         ),
         upload=UploadConfig(
             order=draw(st.sampled_from(["newest", "oldest"])),
@@ -597,3 +650,21 @@ def test_importing_the_configuration_pulls_in_nothing_heavy() -> None:
     code = f"import sys, ckpt_tier.config; print(sorted({heavy} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+# Retention
+
+
+def test_the_retention_keys_of_both_tiers_make_a_policy_and_none_in_the_cold_one_keeps_everything(
+    tmp_path: Path,
+) -> None:
+    got = loaded(tmp_path, MINIMAL)
+    assert (got.hot.retention, got.cold.retention) == (Policy((KeepLast(3),)), Policy())
+    got = loaded(tmp_path, MINIMAL + 'keep_every = 10\nkeep_for = "1h"\n[hot.keep_best]\nmetric = "a"\nmode = "max"\n')
+    assert got.hot.retention == Policy((KeepLast(3), KeepBest("a", "max", 1)))
+    assert got.cold.retention == Policy((KeepEvery(10), KeepFor(3600.0)))
+
+
+def test_the_best_can_be_set_by_the_environment(tmp_path: Path) -> None:
+    got = loaded(tmp_path, MINIMAL, CKPT_TIER_COLD__KEEP_BEST='{metric = "loss", mode = "min", count = 2}')
+    assert got.cold.keep_best == KeepBest("loss", "min", 2)

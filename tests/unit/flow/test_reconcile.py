@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ckpt_tier.core.nouns import Stamp
-from ckpt_tier.core.retention import newest
+from ckpt_tier.core.retention import Checkpoint, KeepBest, KeepLast, Policy, newest
 from ckpt_tier.core.states import VALID, State
-from ckpt_tier.flow.reconcile import Action, Kind, has_hot_copy, has_link, is_committed, reconcile
+from ckpt_tier.flow.reconcile import Action, Kind, has_hot_copy, has_link, is_committed, pruned, reconcile
 from ckpt_tier.flow.view import Link, Rules, View
 from ckpt_tier.inbox import Linked, Ticket
 from ckpt_tier.journal.saves import Save, SavedFile
@@ -16,7 +16,7 @@ from tests.builders import digest
 from tests.strategies import GENERATIONS, NOW, hot_copy, path_of, views
 
 STAMP = Stamp(7, 100, 0)
-RULES = Rules(keep_last=1, settle=0.0, min_free=0, newest_first=True, set_aside=False)
+RULES = Rules(retention=Policy((KeepLast(1),)), settle=0.0, min_free=0, newest_first=True, set_aside=False)
 GENERATION = GENERATIONS[0]
 
 
@@ -153,7 +153,12 @@ def test_a_save_that_was_overwritten_says_so() -> None:
 
 def test_committed_copies_beyond_the_newest_are_evicted() -> None:
     rows = [row(step, State.COMMITTED) for step in (1, 2, 3)]
-    look = view(*rows, hot=(1, 2, 3), committed=(1, 2, 3), rules=msgspec.structs.replace(RULES, keep_last=2))
+    look = view(
+        *rows,
+        hot=(1, 2, 3),
+        committed=(1, 2, 3),
+        rules=msgspec.structs.replace(RULES, retention=Policy((KeepLast(2),))),
+    )
     assert {(a.kind, a.step) for a in reconcile(look)} == {(Kind.EVICT, 1), (Kind.KEEP, 2), (Kind.KEEP, 3)}
 
 
@@ -202,13 +207,67 @@ def test_what_is_pinned_held_or_tracked_stays() -> None:
     }
 
 
+def test_the_best_by_a_metric_stay_on_the_hot_tier_with_every_reason_said() -> None:
+    rules = msgspec.structs.replace(RULES, retention=Policy((KeepLast(1), KeepBest("loss", "min", 1))))
+    rows = [row(step, State.COMMITTED, metrics={"loss": loss}) for step, loss in ((1, 0.5), (2, 0.1), (3, 0.9))]
+    look = view(*rows, hot=(1, 2, 3), committed=(1, 2, 3), rules=rules)
+    assert {a.step: (a.kind, a.reason) for a in reconcile(look)} == {
+        1: (Kind.EVICT, "committed, and not one of the newest 1, not one of the 1 best by loss (min)"),
+        2: (Kind.KEEP, "one of the 1 best by loss (min)"),
+        3: (Kind.KEEP, "one of the newest 1"),
+    }
+
+
+TOMB = {("0", 1, GENERATION): 50.0}
+PRUNED = "pruned from the cold tier on 1970-01-01; `ckpt-tier prune --tier hot` deletes it"
+
+
+@pytest.mark.parametrize("state", [State.COMMITTED, State.VALIDATED, State.UPLOADING, State.UPLOADED, State.STALLED])
+def test_a_hot_copy_of_a_pruned_generation_is_neither_uploaded_nor_evicted(state: State) -> None:
+    look = view(row(1, state), row(2, State.COMMITTED), hot=(1, 2), committed=(2,), tombstones=TOMB)
+    mine = [(a.kind, a.reason, a.after) for a in reconcile(look) if a.step == 1]
+    assert (Kind.KEEP, PRUNED, "") in mine
+    assert {kind for kind, *_ in mine} <= {Kind.KEEP, Kind.RETIRE}
+    assert ((Kind.RETIRE, PRUNED, "") in mine) == (state is not State.COMMITTED)
+
+
+def test_what_retention_keeps_on_the_hot_tier_stays_though_the_cold_one_has_pruned_it() -> None:
+    look = view(row(1, State.COMMITTED), hot=(1,), tombstones=TOMB)
+    assert [(a.kind, a.reason) for a in reconcile(look)] == [(Kind.KEEP, "one of the newest 1")]
+
+
+def test_the_same_bytes_saved_again_after_their_prune_are_uploaded_again() -> None:
+    for saved_at, expected in ((50.0, []), (50.9, []), (51.0, [Kind.UPLOAD])):
+        look = view(row(1, State.VALIDATED, saved_at=saved_at), hot=(1,), tombstones=TOMB)
+        assert [a.kind for a in reconcile(look) if a.kind is Kind.UPLOAD] == expected
+
+
+def test_a_manifest_counts_before_its_tombstone() -> None:
+    rows = [row(1, State.COMMITTED), row(2, State.COMMITTED)]
+    look = view(*rows, hot=(1, 2), committed=(1, 2), tombstones=TOMB)
+    assert [(a.kind, a.step) for a in reconcile(look)] == [(Kind.EVICT, 1), (Kind.KEEP, 2)]
+
+
+def test_a_pruned_save_that_only_the_hook_s_link_keeps_is_kept_and_one_that_is_gone_is_no_loss() -> None:
+    linked = view(row(1, State.COMMITTED, hook=True), links=("t1.0",), tombstones=TOMB)
+    assert [(a.kind, a.reason) for a in reconcile(linked)] == [(Kind.KEEP, PRUNED)]
+    gone = view(row(1, State.VALIDATED, hook=True), tombstones=TOMB)
+    assert [a.kind for a in reconcile(gone)] == [Kind.RETIRE]
+
+
+def test_the_link_and_ticket_of_a_pruned_save_go_while_the_file_itself_is_there() -> None:
+    save = row(1, State.COMMITTED, hook=True)
+    look = view(save, hot=(1,), links=("t1.0",), tickets=(ticket_of(save),), tombstones=TOMB)
+    assert [a.link for a in reconcile(look) if a.kind is Kind.RELEASE and a.ticket] == ["t1.0"]
+
+
 def test_a_committed_copy_whose_manifest_is_gone_is_never_evicted_but_sent_again() -> None:
     rows = [row(step, State.COMMITTED) for step in (1, 2)]
     kinds = {(a.kind, a.step, bool(a.after)) for a in reconcile(view(*rows, hot=(1, 2), committed=(2,)))}
     assert kinds == {(Kind.UPLOAD, 1, False), (Kind.EVICT, 1, True), (Kind.KEEP, 2, False)}
 
 
-CROWDED = msgspec.structs.replace(RULES, keep_last=3, min_free=250)
+CROWDED = msgspec.structs.replace(RULES, retention=Policy((KeepLast(3),)), min_free=250)
 
 
 def test_below_min_free_committed_copies_go_early_oldest_first_and_only_as_many_as_needed() -> None:
@@ -396,8 +455,23 @@ def test_the_newest_valid_copies_stay_and_below_min_free_at_least_the_newest(loo
         roomy = look.free + sum(s.size for s in evicted if s) >= look.rules.min_free and not any(
             "min_free" in a.reason for a in now(look, Kind.EVICT)
         )
-        for save in newest(valid, look.rules.keep_last if roomy else 1):
+        checkpoints = [
+            Checkpoint(
+                series=s.series, step=s.step, saved_at=s.saved_at, metrics=s.metrics, generation=s.generation or ""
+            )
+            for s in valid
+        ]
+        verdicts = look.rules.retention.judge(checkpoints, look.now)
+        kept = [save for save, verdict in zip(valid, verdicts, strict=True) if verdict.kept]
+        for save in kept if roomy else newest(valid, 1):
             assert save not in evicted
+
+
+@given(views())
+def test_nothing_pruned_is_uploaded_or_evicted(look: View) -> None:
+    for action in now(look, Kind.UPLOAD, Kind.EVICT, Kind.ADOPT):
+        assert action.save is not None
+        assert not pruned(action.save, look)
 
 
 @given(views())

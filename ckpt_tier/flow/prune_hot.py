@@ -1,0 +1,138 @@
+"""What `prune --tier hot` deletes: what `sync` would evict, copies of what was pruned, and rejected files.
+
+Three kinds, each with its own proof, and all by the same steps (`flow.evict`: renamed, looked at once more, unlinked; a
+crash in between gives the file its name back):
+
+- what reconcile would evict now: the cold tier provably holds it;
+- a copy whose generation was pruned from the cold tier and that the hot tier's own policy does not keep: its tombstone
+  must cover exactly these bytes. This is the one deletion of good bytes that no manifest holds any more; it takes a
+  person who asks for it and says yes;
+- with `--rejected`, a file that failed validation, where a good checkpoint of its series was saved later and is
+  committed. It is corrupt; nothing that could be restored is lost.
+"""
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from ckpt_tier.cold.manifests import Entry
+from ckpt_tier.cold.tombstones import read_tombstone
+from ckpt_tier.core.states import State
+from ckpt_tier.core.units import format_time
+from ckpt_tier.errors import ConflictError, IntegrityError, MissingKeyError
+from ckpt_tier.flow import evict
+from ckpt_tier.flow.parts import Parts
+from ckpt_tier.flow.proof import covers
+from ckpt_tier.flow.prune import Ruling
+from ckpt_tier.flow.reconcile import Action, Kind
+from ckpt_tier.flow.retry import persistently
+from ckpt_tier.inbox import HIDDEN
+from ckpt_tier.journal.saves import Save
+
+PRUNED = "pruned from the cold tier, and not kept here: this may be the last copy"
+
+
+def rule_on_copies(actions: Iterable[Action]) -> list[tuple[Ruling, Action]]:
+    """A ruling for each hot copy that retention decides on, by series and step. Pure."""
+    rulings = []
+    for action in actions:
+        if action.kind not in (Kind.KEEP, Kind.EVICT) or action.save is None:
+            continue
+        kept = (action.kind is Kind.KEEP or bool(action.after)) and not action.pruned
+        reasons = [PRUNED if action.pruned else action.reason]
+        if action.after:
+            reasons.append(f"waits for {action.after}")
+        rulings.append((_ruling(action, kept=kept, reasons=tuple(reasons)), action))
+    return _sorted(rulings)
+
+
+def rule_on_rejected(actions: Iterable[Action], newest: Mapping[str, tuple[float, int]]) -> list[tuple[Ruling, Action]]:
+    """A ruling for each rejected file. `newest`: for each series the (saved_at, step) of the committed checkpoint that
+    was saved last. Pure."""
+    rulings = []
+    for action in actions:
+        save = action.save
+        if action.kind not in (Kind.REPORT, Kind.SET_ASIDE) or save is None or save.state is not State.REJECTED:
+            continue
+        last = newest.get(save.series)
+        good = last is not None and last[0] > save.saved_at
+        since = f"step {last[1]}, saved {format_time(last[0])[:16]}Z, is committed" if last and good else ""
+        reasons = (f"rejected: {save.reason}", since if good else "no later good checkpoint of its series is committed")
+        rulings.append((_ruling(action, kept=not good, reasons=reasons), action))
+    return _sorted(rulings)
+
+
+def delete(parts: Parts, action: Action) -> bool:
+    """Deletes one hot copy that a ruling removes. False if it was called off at its last look.
+
+    Raises IntegrityError when what should be proven can't be, UnavailableError.
+    """
+    save = action.save
+    if save is None:
+        return False
+    if save.state is State.REJECTED:
+        return _delete_rejected(parts, save)
+    if not action.pruned:
+        return evict.evict(parts, save, action.reason)
+    _prove_pruned(parts, save)
+    gone = evict.discard(parts, save, PRUNED) if (parts.hot / save.path).exists() else False
+    if save.links and (gone or not (parts.hot / save.path).exists()):
+        for link in save.links:
+            parts.inbox.release(link)
+        gone = True
+    return gone
+
+
+def _delete_rejected(parts: Parts, save: Save) -> bool:
+    if save.path.startswith(f"{HIDDEN}/"):
+        _delete_aside(parts.hot / save.path)
+    elif (parts.hot / save.path).exists() and not evict.discard(parts, save, f"rejected: {save.reason}"):
+        return False
+    for link in save.links:
+        parts.inbox.release(link)
+    parts.journal.forget(save.id)
+    if save.ticket:
+        parts.inbox.dismiss(save.ticket)
+    return True
+
+
+def _delete_aside(path: Path) -> None:
+    """Deletes what was set aside: no trainer writes there, or looks."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _prove_pruned(parts: Parts, save: Save) -> None:
+    manifests = parts.cold.manifests
+    if save.generation is None or save.digests is None:
+        raise IntegrityError(f"{save.path} has not been validated")
+    generation = save.generation
+    try:
+        tombstone = persistently(lambda: read_tombstone(manifests, save.series, save.step, generation), parts.clock)
+    except MissingKeyError as error:
+        raise IntegrityError(f"the tombstone of {save.path} is gone") from error
+    if not all(covers(tombstone.manifest, digest.path, digest.size, digest.sha256) for digest in save.digests):
+        raise IntegrityError(f"the tombstone of {save.path} covers other bytes")
+    try:
+        persistently(lambda: manifests.read_fresh(Entry(save.series, save.step, generation, 0.0)), parts.clock)
+    except MissingKeyError:
+        return
+    raise ConflictError(f"{save.path} is committed again", "it was saved again meanwhile", "run it again")
+
+
+def _ruling(action: Action, *, kept: bool, reasons: tuple[str, ...]) -> Ruling:
+    generation = action.save.generation if action.save else None
+    return Ruling(
+        series=action.series,
+        step=action.step,
+        generation=generation,
+        kept=kept,
+        reasons=reasons,
+        size_bytes=action.size,
+    )
+
+
+def _sorted(rulings: list[tuple[Ruling, Action]]) -> list[tuple[Ruling, Action]]:
+    return sorted(rulings, key=lambda pair: (pair[0].series, pair[0].step, pair[1].path))

@@ -1,0 +1,255 @@
+"""What `prune`, `pin` and `unpin` ask of both tiers of one configuration: plan first, then carry out exactly that."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import msgspec
+
+from ckpt_tier.core.nouns import check_name
+from ckpt_tier.core.retention import Policy
+from ckpt_tier.core.units import format_time
+from ckpt_tier.errors import ConfigError, ConflictError, IntegrityError, MissingKeyError, NotFoundError
+from ckpt_tier.flow.prune import Ruling, remove, rule
+from ckpt_tier.flow.prune_hot import delete, rule_on_copies, rule_on_rejected
+from ckpt_tier.flow.reclaim import Loose, find_loose, free, store_now
+from ckpt_tier.flow.retry import persistently
+from ckpt_tier.operations import Operations
+from ckpt_tier.system.clock import random_id
+from ckpt_tier.wiring import Wiring
+
+if TYPE_CHECKING:
+    from ckpt_tier.cold.manifest import Manifest
+    from ckpt_tier.cold.manifests import Entry, Manifests
+    from ckpt_tier.cold.pins import Pin
+    from ckpt_tier.core.events import Emit
+    from ckpt_tier.flow.reconcile import Action
+    from ckpt_tier.store.protocol import Stat
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class ColdPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a prune of the cold tier comes to.
+
+    Attributes:
+        policy: the rules that hold.
+        grace: seconds.
+        rulings: every committed generation, by series and step.
+        loose: data that nothing refers to, by series.
+        untrusted: the manifests that can't be read, by their entries; all their data is kept.
+        manifests: the manifests of what is to be removed, by (series, step, generation).
+    """
+
+    policy: Policy
+    grace: float
+    rulings: tuple[Ruling, ...]
+    loose: Mapping[str, Loose]
+    untrusted: Mapping[Entry, IntegrityError]
+    manifests: Mapping[tuple[str, int, str], Manifest]
+
+    @property
+    def removals(self) -> list[Ruling]:
+        """What the policy does not keep."""
+        return [ruling for ruling in self.rulings if not ruling.kept]
+
+    @property
+    def due(self) -> list[Stat]:
+        """The data that can be freed now."""
+        return [stat for loose in self.loose.values() for stat in loose.due]
+
+
+class HotPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What a prune of the hot tier comes to: each copy's ruling, with reconcile's action for it."""
+
+    policy: Policy
+    copies: tuple[tuple[Ruling, Action], ...]
+
+    @property
+    def rulings(self) -> list[Ruling]:
+        return [ruling for ruling, _ in self.copies]
+
+    @property
+    def removals(self) -> list[Ruling]:
+        """What is deleted."""
+        return [ruling for ruling in self.rulings if not ruling.kept]
+
+
+class Pruning:
+    """The housekeeping of a configuration. To be used by one thread."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+        self._config = wiring.config
+        self._clock = wiring.clock
+
+    def cold_plan(self, series: str | None = None, *, dry_run: bool = False) -> ColdPlan:
+        """What the policy of `[cold]` keeps and removes, and which data is loose.
+
+        The store's time is learnt by putting a small object and removing it; with `dry_run` nothing at all is changed,
+        and this machine's clock stands for it.
+
+        Raises NotFoundError (no such run or series), UnavailableError, ConflictError (somebody prunes just now).
+        """
+        manifests = self._wiring.cold.manifests
+        names = self._series(series)
+        entries = [entry for name in names for entry in self._ask(manifests.entries, name)]
+        try:
+            found, damaged = self._ask(manifests.read_all, entries)
+        except MissingKeyError as error:
+            raise ConflictError(
+                "a manifest disappeared while it was read", "somebody else prunes at the same time", "run it again"
+            ) from error
+        if series is not None and not entries:
+            raise NotFoundError(f"the series {series!r} has no committed checkpoint", fix="see `ckpt-tier list`")
+        now = self._clock.now()
+        policy = self._config.cold.retention
+        rulings = rule(policy, found, damaged, self._protected(names), now)
+        loose = self._find_loose(names, now if dry_run else self._store_now())
+        doomed = {(r.series, r.step, r.generation) for r in rulings if not r.kept}
+        return ColdPlan(
+            policy=policy,
+            grace=self._config.cold.grace,
+            rulings=tuple(rulings),
+            loose=loose,
+            untrusted=damaged,
+            manifests={
+                (entry.series, entry.step, entry.generation): manifest
+                for entry, manifest in found.items()
+                if (entry.series, entry.step, entry.generation) in doomed
+            },
+        )
+
+    def remove(self, plan: ColdPlan) -> Iterator[tuple[Ruling, bool]]:
+        """Carries out the removals of a plan: each with whether it went, or has been pinned or held since."""
+        removals = plan.removals
+        protected = self._protected(sorted({ruling.series for ruling in removals}))
+        yield from ((ruling, False) for ruling in removals if (ruling.series, ruling.step) in protected)
+        doomed = [
+            (plan.manifests[ruling.series, ruling.step, ruling.generation or ""], ruling)
+            for ruling in removals
+            if (ruling.series, ruling.step) not in protected
+        ]
+        yield from remove(self._wiring.cold.manifests, doomed, plan.policy, self._clock)
+
+    def look_for_loose(self, plan: ColdPlan) -> dict[str, Loose]:
+        """The loose data of a plan's series, looked for anew, by the store's own clock."""
+        return self._find_loose(plan.loose, self._store_now())
+
+    def free(self, plan: ColdPlan, found: Mapping[str, Loose]) -> Iterator[Stat]:
+        """Deletes what was due in the plan and is due in what was `found` just now; yields each object that went."""
+        agreed = {stat.key for stat in plan.due}
+        due = [stat for loose in found.values() for stat in loose.due if stat.key in agreed]
+        return free(self._wiring.cold.store, due, self._clock)
+
+    def hot_plan(self, series: str | None = None, *, rejected: bool = False) -> HotPlan:
+        """What is deleted from the hot tier now, or with `rejected` of its rejected files. Changes nothing.
+
+        Raises ConfigError (no hot folder), NotFoundError (no such run), UnavailableError.
+        """
+        actions = [action for action in Operations(self._wiring).plan() if series in (None, action.series)]
+        copies = rule_on_rejected(actions, self._saved_last()) if rejected else rule_on_copies(actions)
+        return HotPlan(policy=self._config.hot.retention, copies=tuple(copies))
+
+    def delete(self, plan: HotPlan, emit: Emit, *, rejected: bool) -> Iterator[tuple[str, bool]]:
+        """Deletes what a plan says and what still holds, under the worker's lock: each path with whether it went.
+
+        Raises ConflictError (the worker is running), IntegrityError, UnavailableError.
+        """
+        agreed = {(action.path, ruling.generation) for ruling, action in plan.copies if not ruling.kept}
+        with self._wiring.working(emit, "ckpt-tier prune --tier hot") as parts:
+            for ruling, action in self.hot_plan(rejected=rejected).copies:
+                if not ruling.kept and (action.path, ruling.generation) in agreed:
+                    self._clock.sleep(0)
+                    yield action.path, delete(parts, action)
+
+    def pin(self, step: int, series: str | None, reason: str) -> list[Pin]:
+        """Pins a step, in one series or in each that has it, on either tier.
+
+        Raises NotFoundError (no such step), ConflictError (it was pruned at the same moment).
+        """
+        from ckpt_tier.cold.pins import Pin, write_pin
+
+        manifests = self._wiring.cold.manifests
+        committed = {name for name in self._series(series) if self._has(manifests, name, step)}
+        names = sorted(committed | self._hot_series(step, series))
+        if not names:
+            from ckpt_tier.flow.listing import no_such_step
+
+            raise no_such_step(manifests, self._series(series), step)
+        pins = [Pin(series=name, step=step, pinned_at=format_time(self._clock.now()), reason=reason) for name in names]
+        for pin in pins:
+            self._ask(write_pin, manifests, pin)
+        for name in sorted(committed):
+            if not self._has(manifests, name, step):
+                raise ConflictError(
+                    f"step {step} of series {name!r} was pruned at the same moment",
+                    "its pin came too late",
+                    "its data is still there for the grace: see docs/retention.md on how to bring it back",
+                )
+        return pins
+
+    def unpin(self, step: int, series: str | None) -> list[tuple[str, int]]:
+        """Removes the pin of a step, in one series or in each that has it pinned. Raises NotFoundError."""
+        from ckpt_tier.cold.pins import list_pins, remove_pin
+
+        manifests = self._wiring.cold.manifests
+        names = self._series(series)
+        pinned = sorted(pin for pin in self._ask(list_pins, manifests, names) if pin[1] == step)
+        if not pinned:
+            raise NotFoundError(f"step {step} is not pinned", fix="`ckpt-tier list` shows what is")
+        for name, _ in pinned:
+            self._ask(remove_pin, manifests, name, step)
+        return pinned
+
+    def _find_loose(self, names: Iterable[str], now: float) -> dict[str, Loose]:
+        manifests, grace = self._wiring.cold.manifests, self._config.cold.grace
+        return {name: self._ask(find_loose, manifests, name, grace, now) for name in names}
+
+    def _store_now(self) -> float:
+        return self._ask(store_now, self._wiring.cold.store, random_id())
+
+    def _series(self, series: str | None) -> list[str]:
+        if series is not None:
+            return [check_name("series", series)]
+        return self._ask(self._wiring.cold.manifests.series)
+
+    def _protected(self, names: list[str]) -> dict[tuple[str, int], str]:
+        """What stays whatever the policy says, and why."""
+        from ckpt_tier.cold.pins import read_pins
+        from ckpt_tier.hot.holds import held
+
+        hot, now = self._config.hot.path, self._clock.now()
+        protected = {
+            key: f"restored, and held until {format_time(until)[:16]}Z" for key, until in held(hot, now).items()
+        }
+        return protected | self._ask(read_pins, self._wiring.cold.manifests, names)
+
+    def _saved_last(self) -> dict[str, tuple[float, int]]:
+        """For each series the (saved_at, step) of the committed checkpoint that was saved last."""
+        manifests = self._wiring.cold.manifests
+        entries = [entry for name in self._series(None) for entry in self._ask(manifests.entries, name)]
+        found, _ = self._ask(manifests.read_all, entries)
+        last: dict[str, tuple[float, int]] = {}
+        for manifest in found.values():
+            here = (manifest.saved, manifest.step)
+            last[manifest.series] = max(here, last.get(manifest.series, here))
+        return last
+
+    def _has(self, manifests: Manifests, series: str, step: int) -> bool:
+        return any(entry.step == step for entry in self._ask(manifests.entries, series, step))
+
+    def _hot_series(self, step: int, series: str | None) -> set[str]:
+        from ckpt_tier.hot.scan import scan
+
+        with contextlib.suppress(ConfigError):  # without a hot folder, or one that can't be told, the cold tier counts
+            copies = scan(self._config.hot.path, self._wiring.layout).copies
+            return {copy.series for copy in copies if copy.step == step and series in (None, copy.series)}
+        return set()
+
+    def _ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`call`, tried again while the cold tier is away for some seconds."""
+        return persistently(lambda: call(*args, **kwargs), self._clock)
