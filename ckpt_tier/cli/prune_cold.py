@@ -32,7 +32,6 @@ class Done(msgspec.Struct):
 def prune_cold(settings: Settings, *, series: str | None, dry_run: bool, yes: bool) -> int:
     """Plans, shows, asks, removes and frees. Raises IntegrityError at the end if a manifest can't be trusted."""
     stop = Stop()
-    stop.install()
     pruning = Pruning(settings.wiring(SystemClock(stop.request)))
     plan = pruning.cold_plan(series, dry_run=dry_run)
     if not (settings.json or settings.quiet):
@@ -41,6 +40,7 @@ def prune_cold(settings: Settings, *, series: str | None, dry_run: bool, yes: bo
     error: CkptTierError | None = None
     wanted = not dry_run and bool(plan.removals or plan.due) and may_delete(_question(plan), yes=yes)
     if wanted:
+        stop.install()  # not before: Ctrl-C at the question ends it at once
         try:
             _carry_out(pruning, plan, done, show_bar=paper.is_terminal() and not (settings.json or settings.quiet))
         except CkptTierError as failure:

@@ -18,7 +18,6 @@ from ckpt_tier.system.clock import SystemClock
 def prune_hot(settings: Settings, *, series: str | None, rejected: bool, dry_run: bool, yes: bool) -> int:
     """Plans, shows, asks and deletes."""
     stop = Stop()
-    stop.install()
     pruning = Pruning(settings.wiring(SystemClock(stop.request)))
     plan = pruning.hot_plan(series, rejected=rejected)
     if not (settings.json or settings.quiet):
@@ -30,6 +29,7 @@ def prune_hot(settings: Settings, *, series: str | None, rejected: bool, dry_run
     notes: list[str] = []
     error: CkptTierError | None = None
     if wanted:
+        stop.install()  # not before: Ctrl-C at the question ends it at once
         try:
             for path, went in pruning.delete(plan, lambda event: _note(event, notes), rejected=rejected):
                 if went:

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 
@@ -105,6 +106,28 @@ def test_on_a_terminal_prune_asks_and_takes_only_a_yes(pruned: Ground, answer: b
     assert b"In the cold tier, remove 5 checkpoints? [y/N]" in err
     assert (b"Nothing was changed." in out) != removed
     assert (pruned.run("list").out.count("committed") == 11) == removed
+
+
+def test_ctrl_c_at_the_question_ends_it_and_deletes_nothing(pruned: Ground) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "ckpt_tier", "prune"],
+            cwd=pruned.root,
+            env=pruned.env(),
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            assert process.stderr is not None
+            assert process.stderr.read(len("In the cold tier, remove"))
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert process.returncode == 130
+    assert len(list((pruned.cold / "swelu/0/manifests").iterdir())) == 8
 
 
 def test_the_list_shows_pins_with_their_reasons(pruned: Ground) -> None:
