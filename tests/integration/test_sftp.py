@@ -117,6 +117,46 @@ def test_an_object_that_appears_just_before_the_move_is_not_replaced(
     assert (root / KEY).read_bytes() == b"another machine's"
 
 
+def test_a_folder_that_another_machines_delete_removes_before_the_move_is_made_again(
+    sftp: Sftp, store: FsspecStore, root: Path, make_file: MakeFile
+) -> None:
+    times = iter((True, True))
+
+    def another_machine() -> None:
+        if next(times, False):
+            (root / KEY).parent.rmdir()
+
+    sftp.trouble.on_rename = another_machine
+    store.upload(KEY, source_of(make_file(b"ours")), Counter())
+    assert files(root) == [KEY]
+
+
+def test_a_hidden_file_that_somebody_removes_before_the_move_is_written_anew(
+    sftp: Sftp, store: FsspecStore, root: Path, make_file: MakeFile
+) -> None:
+    source = source_of(make_file(b"ours"))
+
+    def another_process() -> None:
+        for hidden in (root / ".ckpt-tier").iterdir():
+            hidden.unlink()
+
+    sftp.trouble.on_rename = another_process
+    with pytest.raises(UnavailableError, match="got no name"):
+        store.upload(KEY, source, Counter())
+    assert files(root) == []
+    sftp.trouble.on_rename = lambda: None
+    store.upload(KEY, source, Counter())
+    assert files(root) == [KEY]
+
+
+def test_the_same_object_that_another_machine_finished_meanwhile_is_success(
+    sftp: Sftp, store: FsspecStore, root: Path, make_file: MakeFile
+) -> None:
+    sftp.trouble.on_rename = lambda: (root / KEY).write_bytes(b"the same") and None
+    store.upload(KEY, source_of(make_file(b"the same")), Counter())
+    assert files(root) == [KEY]
+
+
 def test_a_server_whose_rename_replaces_is_found_out(sftp: Sftp, store: FsspecStore, root: Path) -> None:
     sftp.trouble.rename_replaces = True
     assert not store.capabilities().conditional_put
