@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from ckpt_tier.cold import keys
 from ckpt_tier.core.nouns import ID_HEX_DIGITS
-from ckpt_tier.errors import IntegrityError, KeyExistsError, UsageError
+from ckpt_tier.errors import IntegrityError, KeyExistsError, MissingKeyError, UsageError
 from ckpt_tier.store.protocol import Store
 
 MAX_CONFIG_BYTES = 64 * 1024
@@ -26,8 +26,12 @@ def put_config(store: Store, run: str, text: bytes) -> None:
         raise UsageError(
             "the configuration is too large to be copied", f"{len(text)} bytes, at most {MAX_CONFIG_BYTES}"
         )
-    with contextlib.suppress(KeyExistsError):
-        store.put(keys.config_key(run, config_id(text)), text, if_absent=True)
+    key = keys.config_key(run, config_id(text))
+    try:
+        store.stat(key)  # a journal that was lost is no reason to send anything
+    except MissingKeyError:
+        with contextlib.suppress(KeyExistsError):  # another worker of the run was faster
+            store.put(key, text, if_absent=True)
 
 
 def newest_configs(store: Store, run: str) -> Iterator[tuple[str, bytes | IntegrityError]]:

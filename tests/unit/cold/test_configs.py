@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,6 @@ def folder(tmp_path: Path) -> FolderStore:
 
 def put_at(folder: FolderStore, text: bytes, seconds: int) -> str:
     """A copy that the store says was put at that time."""
-    import os
 
     put_config(folder, "run", text)
     key = keys.config_key("run", config_id(text))
@@ -59,3 +59,13 @@ def test_anything_else_beside_the_copies_is_none_and_a_series_of_that_name_is_no
     folder.put("run/configs/manifests/000000000005.9f2c41aa03b7d5e1.json", b"{}")
     folder.put("run/configs/notes.toml", b"")
     assert list(newest_configs(folder, "run")) == []
+
+
+def test_of_two_at_once_both_have_put_it(folder: FolderStore) -> None:
+    class Raced(FolderStore):
+        def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+            folder.put(key, data)
+            super().put(key, data, if_absent=if_absent)
+
+    put_config(Raced(Path(folder.url)), "run", b"text")
+    assert [text for _, text in newest_configs(folder, "run")] == [b"text"]
