@@ -125,6 +125,7 @@ class Wiring:
             layout = self.layout
             journal = Journal.open(self.config.state_dir)
             stack.callback(journal.close)
+            journal.compact()
             for save in [save for save in journal.saves() if save.retry_at]:
                 journal.put(msgspec.structs.replace(save, retry_at=0.0))  # somebody starts it: the cause may be mended
             parts = Parts(

@@ -44,8 +44,12 @@ def parse_manifest_name(name: str) -> tuple[int, str] | None:
     return (int(match[1]), match[2]) if match else None
 
 
+def data_prefix(run: str, series: str) -> str:
+    return f"{run}/{series}/data/"
+
+
 def member_prefix(run: str, series: str, step: int, member: str) -> str:
-    return f"{run}/{series}/data/{step_name(step)}/{member}/"
+    return f"{data_prefix(run, series)}{step_name(step)}/{member}/"
 
 
 def sums_name(member: str) -> str:

@@ -124,11 +124,18 @@ KEYS = (
     Key("upload", "attempts", _WHOLE_FROM_1, values.at_least(1),
         "How often an upload is tried, with growing pauses, before it counts as stalled; stalled ones are "
         "tried again later.", "8", int, "8"),
+    _choice("watch", "verify", ("off", "presence", "content"),
+            "What the worker verifies again in the background: nothing; that every object is there, with its size and "
+            "checksum (one small request each); every byte (reads everything, which a cloud bills as egress).",
+            "presence"),
+    Key("watch", "verify_every", _DURATION + ", at least a second", values.period,
+        "Within this time every committed checkpoint is verified once, the requests spread evenly.",
+        '"30d"', default='"7d"'),
 )  # fmt: skip
 
 SECTIONS = tuple(dict.fromkeys(key.section for key in KEYS if key.section))
 
-NOT_YET = frozenset({"ranks", "keep_every", "keep_best", "keep_for", "complete_when", "set_window", "grace", "watch"})
+NOT_YET = frozenset({"ranks", "keep_every", "keep_best", "keep_for", "complete_when", "set_window", "grace"})
 """Keys and sections that are planned: an older version must not take them for typing errors."""
 
 NOT_KEYS = ("CKPT_TIER_CONFIG", "CKPT_TIER_SAVE_ID", "CKPT_TIER_TEST_")

@@ -93,6 +93,13 @@ def duration(value: str, place: Place) -> float:
     return seconds
 
 
+def period(value: str, place: Place) -> float:
+    seconds = duration(value, place)
+    if seconds < 1:
+        raise UsageError("it is less than a second")
+    return seconds
+
+
 def rate(value: str, place: Place) -> int:
     per_second = parse_rate(_short(value))
     if per_second < 1:

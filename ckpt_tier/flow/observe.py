@@ -29,6 +29,7 @@ def observe(
     pins: Iterable[tuple[str, int]] = (),
     postponed: Mapping[str, float] | None = None,
     busy: Iterable[int] = (),
+    damaged: Iterable[tuple[str, int, str]] = (),
 ) -> tuple[View, Scan]:
     """The view, and the scan with what could not be told. Changes nothing. Raises ConfigError (no hot folder)."""
     hot = config.hot.path
@@ -63,6 +64,7 @@ def observe(
         tracked=frozenset(tracked(hot, layout)),
         postponed=postponed or {},
         busy=frozenset(busy),
+        damaged=frozenset(damaged),
     )
     return view, found
 

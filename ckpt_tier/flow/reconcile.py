@@ -101,6 +101,11 @@ def is_committed(save: Save, view: View) -> bool:
     return save.generation is not None and (save.series, save.step, save.generation) in view.committed
 
 
+def is_damaged(save: Save, view: View) -> bool:
+    """Whether the cold tier's copy of the save was found missing or damaged: then no copy on this side may go."""
+    return (save.series, save.step, save.generation) in view.damaged
+
+
 def _act(kind: Kind, save: Save, reason: str, after: str = "") -> Action:
     return Action(
         kind=kind,
@@ -140,7 +145,9 @@ def _gather(view: View) -> tuple[list[Save], list[Action]]:
                 merged.append(_attach(row, ticket))
         elif row.ticket != ticket.id and row.state not in (State.REJECTED, State.LOST, State.COMMITTED):
             continue  # handed over twice: it ends as the first does
-        elif row.state in (State.REJECTED, State.LOST) or (row.state is State.COMMITTED and is_committed(row, view)):
+        elif row.state in (State.REJECTED, State.LOST) or (
+            row.state is State.COMMITTED and is_committed(row, view) and not is_damaged(row, view)
+        ):
             reason = f"{row.state}: the hook's ticket and link are not needed any more"
             mine = row.link if row.state is State.COMMITTED and has_link(row, view) else None
             link = mine if row.ticket == ticket.id else ticket.link
@@ -211,7 +218,7 @@ def _next_for_committed(save: Save, view: View, *, on_disk: bool) -> Iterator[Ac
         yield _act(Kind.FORGET, save, "committed, and no hot copy is left")
     elif not is_committed(save, view):
         yield _act(Kind.UPLOAD, save, "its manifest is gone from the cold tier")
-    elif has_link(save, view):
+    elif has_link(save, view) and not is_damaged(save, view):
         yield msgspec.structs.replace(
             _act(Kind.RELEASE, save, "committed: the hook's link is not needed any more"), link=save.link
         )
@@ -292,6 +299,8 @@ def _retain(copies: list[Save], view: View) -> Iterator[Action]:
         wanted_by = view.protected.get((save.series, save.step))
         if save.path in view.tracked:
             wanted_by = "a link or tracker file of the trainer points to it"
+        if is_damaged(save, view):
+            wanted_by = "the cold tier's copy was found damaged"
         if wanted_by:
             yield _act(Kind.KEEP, save, wanted_by)
         elif save in kept:

@@ -43,6 +43,7 @@ class View(msgspec.Struct, frozen=True):
         tracked: paths that a symlink or tracker file of the trainer points to.
         postponed: paths that were found open for writing, and until when to leave them alone.
         busy: rows that are being uploaded now.
+        damaged: (series, step, generation) of what is committed, but was found missing or damaged in the cold tier.
     """
 
     now: float
@@ -57,3 +58,4 @@ class View(msgspec.Struct, frozen=True):
     tracked: frozenset[str]
     postponed: Mapping[str, float]
     busy: frozenset[int]
+    damaged: frozenset[tuple[str, int, str]] = frozenset()

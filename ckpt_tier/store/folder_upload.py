@@ -31,7 +31,7 @@ def upload(root: Root, key: str, source: Source, watch: Watch) -> None:
     if already_there(target, source, cut):
         watch.resumed(source.size)
         return
-    temporary = temporary_folder(root) / f"{hashlib.sha256(key.encode()).hexdigest()}.partial"
+    temporary = temporary_folder(root) / partial_name(key)
     with _locked(temporary) as descriptor:
         try:
             _fill(descriptor, temporary, source, cut, watch)
@@ -62,6 +62,11 @@ def already_there(target: Path, source: Source, cut: Cut) -> bool:
         f"{target} is already there with other bytes",
         fix="nothing was overwritten",
     )
+
+
+def partial_name(key: str) -> str:
+    """The name of a key's unfinished file."""
+    return f"{hashlib.sha256(key.encode()).hexdigest()}.partial"
 
 
 def temporary_folder(root: Root) -> Path:
@@ -101,15 +106,17 @@ def _locked(temporary: Path) -> Iterator[int]:
     while True:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            _lock(descriptor, temporary)
-            if _is_still(temporary, descriptor):  # else the one before us has just published or removed it
+            lock(descriptor, temporary)
+            if is_still(temporary, descriptor):  # else the one before us has just published or removed it
                 yield descriptor
                 return
         finally:
             os.close(descriptor)
 
 
-def _lock(descriptor: int, temporary: Path) -> None:
+def lock(descriptor: int, temporary: Path) -> None:
+    """Makes the unfinished file ours for as long as the descriptor is open; raises UnavailableError if it is
+    another process's."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -122,7 +129,8 @@ def _lock(descriptor: int, temporary: Path) -> None:
             raise
 
 
-def _is_still(path: Path, descriptor: int) -> bool:
+def is_still(path: Path, descriptor: int) -> bool:
+    """Whether the open file still has this name."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except FileNotFoundError:
