@@ -10,7 +10,6 @@ An upload of the same key that comes after step 1 finds the lock taken and tries
 file. An object never lies here: it got its name by being moved away.
 """
 
-import contextlib
 import os
 import re
 import stat
@@ -56,18 +55,22 @@ def _time_there(folder: Path) -> float:
 
 def _remove_if_old(root: Root, path: Path, before: float) -> int | None:
     """The bytes that were freed; None if the file stays."""
+    if path.is_symlink():
+        return None
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except (FileNotFoundError, PermissionError):
         return None  # finished meanwhile, or another user's, whose own worker sees to it
     try:
-        with contextlib.suppress(UnavailableError):
+        try:
             lock(descriptor, path)
-            found = os.fstat(descriptor)
-            if stat.S_ISREG(found.st_mode) and found.st_mtime < before and is_still(path, descriptor):
-                root.check()
-                path.unlink()
-                return found.st_size
-        return None
+        except UnavailableError:
+            return None  # it is being written now
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_mtime >= before or not is_still(path, descriptor):
+            return None
+        root.check()
+        path.unlink()
+        return found.st_size
     finally:
         os.close(descriptor)
