@@ -6,7 +6,7 @@ newest. Only a cache: deleting the file costs requests, nothing else. Several pr
 
 import contextlib
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from urllib.parse import quote
 
@@ -46,14 +46,18 @@ class ManifestCache:
 
     def keep_only(self, prefix: str, keys: Collection[str]) -> None:
         """Drops the bodies whose keys start with `prefix` and are not in `keys`."""
-        with self._changing() as db:
+
+        def change(db: sqlite3.Connection) -> None:
             there = db.execute("SELECT key FROM manifests WHERE key >= ? AND key < ?", (prefix, prefix + "\U0010ffff"))
             _drop(db, [key for (key,) in there if key not in keys])
+
+        self._change(change)
 
     def shrink(self, most_bytes: int = MOST_BYTES) -> None:
         """Drops bodies, those that were committed first before others, until `most_bytes` are left; then gives back
         the space that is unused, if it is worth it."""
-        with self._changing() as db:
+
+        def change(db: sqlite3.Connection) -> None:
             sizes = dict(db.execute("SELECT key, length(body) FROM manifests").fetchall())
             left, dropped = sum(sizes.values()), []
             for key in sorted(sizes, key=_committed_at):
@@ -66,13 +70,16 @@ class ManifestCache:
             if 2 * free > pages > _FEW_PAGES:
                 db.execute("VACUUM")
 
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
-        """The file; what can't be done with it (missing, broken, busy) is left undone."""
-        with contextlib.suppress(sqlite3.DatabaseError, OSError):
-            where = f"file:{quote(str(self._path))}?mode=rw"
-            with contextlib.closing(sqlite3.connect(where, uri=True, timeout=5)) as db:
-                yield db
+        self._change(change)
+
+    def _change(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        """What can't be done (the file is missing, broken or busy) is left undone."""
+        where = f"file:{quote(str(self._path))}?mode=rw"
+        with (
+            contextlib.suppress(sqlite3.DatabaseError, OSError),
+            contextlib.closing(sqlite3.connect(where, uri=True, timeout=5)) as db,
+        ):
+            change(db)
 
 
 def _drop(db: sqlite3.Connection, keys: Iterable[str]) -> None:

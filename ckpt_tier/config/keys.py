@@ -129,7 +129,7 @@ KEYS = (
             "checksum (one small request each); every byte (reads everything, which a cloud bills as egress).",
             "presence"),
     Key("watch", "verify_every", _DURATION + ", at least a second", values.period,
-        "Within this time every committed checkpoint is verified once, the requests spread evenly.",
+        "How often each committed checkpoint is verified; the requests are spread over this time.",
         '"30d"', default='"7d"'),
 )  # fmt: skip
 

@@ -117,11 +117,11 @@ class Rounds:
             return
         try:
             rest = next(self._going)
-        except CancelledError:
-            raise
-        except CkptTierError as error:
-            self._parts.emit(Warned(text=f"verifying in the background: {error}", fix=error.fix))
+        except Exception as error:
             self._going = self._forever()
+            if not isinstance(error, CkptTierError) or isinstance(error, CancelledError):
+                raise
+            self._parts.emit(Warned(text=f"verifying in the background: {error}", fix=error.fix))
             rest = RECHECK
         self._rest_until = clock.monotonic() + rest
 
