@@ -35,7 +35,7 @@ from ckpt_tier.cold import keys
 from ckpt_tier.core.events import Note, Warned
 from ckpt_tier.core.states import QUEUED
 from ckpt_tier.core.units import format_size
-from ckpt_tier.errors import AccessDeniedError, CancelledError, CkptTierError, UnavailableError
+from ckpt_tier.errors import AccessDeniedError, CkptTierError, IntegrityError, UnavailableError
 from ckpt_tier.flow.observe import oldest_steps, waiting
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.flow.upload import manifest_of
@@ -64,10 +64,9 @@ def sweep(parts: Parts, layout: Layout) -> None:
     UnavailableError when the cold tier is away (then it is not done), CancelledError."""
     _drop_uploads(parts, layout)
     for chore in (_remove_staging, _remove_unnamed, _compact):
+        parts.clock.sleep(0)
         try:
             chore(parts, layout)
-        except CancelledError:
-            raise
         except (OSError, CkptTierError) as error:
             parts.emit(Warned(text=f"not all leftovers could be cleared away: {error}", fix="look at their owner"))
     parts.journal.learn(msgspec.structs.replace(parts.journal.facts, swept_at=parts.clock.now()))
@@ -137,7 +136,7 @@ def _is_broken(hot: Path, each: Unnamed) -> bool:
         glance(hot / each.path)
     except Rejected:
         return True
-    except CkptTierError:
+    except (IntegrityError, OSError):
         return False
     return False
 

@@ -1,6 +1,7 @@
 """Verifying again in the background: what comes when, and what becomes of what is found."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt_tier.cold.manifests import Entry
-from ckpt_tier.core.events import Committed, Evicted, NotEvicted, Note, Warned
+from ckpt_tier.core.events import Committed, Evicted, Note, NotEvicted, Warned
 from ckpt_tier.errors import CancelledError, ConfigError, IntegrityError, MissingKeyError, UnavailableError
 from ckpt_tier.flow import rounds as rounds_module
 from ckpt_tier.flow.rounds import AWAY_WAIT, RECHECK, Rounds, next_due
@@ -91,7 +92,7 @@ def test_each_is_verified_every_period_at_most_half_a_period_late_and_a_heap_is_
     for step in range(count):
         times = [at for at, which in asked if which == step]
         assert times[0] <= 1.5 * EVERY + slack
-        assert all(b - a <= EVERY + slack for a, b in zip(times, times[1:], strict=False))
+        assert all(b - a <= EVERY + slack for a, b in itertools.pairwise(times))
 
 
 # Doing it
