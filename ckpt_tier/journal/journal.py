@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS verdicts (
 ) WITHOUT ROWID;
 """
 """Apart from the rest, because journals of this version began without it."""
+BUSY_SECONDS = 10
 LOG_BYTES = 2**20
 """What the write-ahead log is cut back to when it has been emptied."""
 FREE_PAGES = 256
@@ -91,7 +92,7 @@ class Journal:
 
     @classmethod
     def _load(cls, path: Path) -> Self:
-        db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
+        db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS)
         try:
             db.execute("PRAGMA journal_mode=WAL")
             # The journal is a cache: after a power loss the last rows may be missing, and are found out again.
@@ -187,8 +188,12 @@ class Journal:
             pages, free = self._pragma("page_count"), self._pragma("freelist_count")
             if free < FREE_PAGES or 2 * free < pages:
                 return 0
-            self._db.execute("VACUUM")
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._db.execute("PRAGMA busy_timeout=0")  # nobody waits for this: whoever reads now may go on
+            try:
+                self._db.execute("VACUUM")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self._db.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
             return (pages - self._pragma("page_count")) * self._pragma("page_size")
         return 0
 

@@ -387,8 +387,10 @@ RUN = 'it must be a name: a letter or digit, then at most 63 of a-z 0-9 . _ -, f
         (
             section("watch", 'verify_every = "100ms"'),
             '{file}: [watch] verify_every = "100ms": it is less than a second',
-            'it must be a duration such as "10s", "2m", "12h" or "7d", at least a second, '
-            'for example verify_every = "30d"',
+            (
+                'it must be a duration such as "10s", "2m", "12h" or "7d", at least a second, '
+                'for example verify_every = "30d"'
+            ),
         ),
         (section("colt", "x = 1"), "{file}: [colt] is unknown", "did you mean [cold]?"),
         (section("", "hot = 3"), "{file}: hot is a section, not a key", "write [hot]"),

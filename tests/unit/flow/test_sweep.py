@@ -342,9 +342,7 @@ def test_a_stop_request_ends_a_sweep_which_the_next_start_does_again(tiers: TwoT
         assert is_due(syncing.parts)
 
 
-def test_a_file_that_vanishes_while_it_is_looked_for_is_passed_over(
-    tiers: TwoTiers, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_vanishes_meanwhile_is_passed_over(tiers: TwoTiers, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = unnamed_file(tiers, b"")
 
     layout = tiers.wiring().layout
