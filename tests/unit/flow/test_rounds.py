@@ -454,3 +454,60 @@ def test_a_new_save_does_not_wait_for_a_round(watching: Watching, tiers: TwoTier
     assert tiers.cold_steps()[-1] == 9
     assert not [what for what in store.asked[before:] if what.startswith("read")]
     assert tiers.happened(Evicted)
+
+
+def test_reading_a_large_object_gives_way_every_quarter_of_a_second_and_ends_right(
+    watching: Watching, tiers: TwoTiers, store: Asked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds_module, "_BLOCK", 256)
+    read = FolderStore.read_into
+
+    def slowly(self: FolderStore, key: str, offset: int, buffer: memoryview) -> None:
+        tiers.clock.time += 0.1
+        read(self, key, offset, buffer)
+
+    monkeypatch.setattr(FolderStore, "read_into", slowly)
+    watching.rounds._reads = True
+    in_one_step = []
+    for _ in range(200):
+        before = len(store.asked)
+        watching.rounds.step()
+        in_one_step.append(len(store.asked) - before)
+        tiers.clock.time += 0.5
+    assert max(in_one_step) == 3
+    assert {each.step for each in peek_verdicts(tiers.state_dir)} == {0, 1, 2, 3, 4}
+    assert watching.problems() == {}
+
+
+def test_what_is_pruned_before_its_manifest_is_read_is_no_damage(watching: Watching, tiers: TwoTiers) -> None:
+    while not any(what.startswith("stat") for what in watching.rounds._parts.cold.store.asked):  # type: ignore[attr-defined]
+        watching.pass_by(0.5)
+    for manifest in (tiers.cold / "run" / "0" / "manifests").glob("*"):
+        manifest.unlink()
+    watching.pass_by(30)
+    assert watching.problems() == {}
+    assert warnings(tiers) == []
+
+
+def test_a_hot_file_that_is_no_longer_what_was_committed_mends_nothing(
+    watching: Watching, tiers: TwoTiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was overwritten a moment ago: the queue has not yet looked."""
+    object_of(tiers, 4).unlink()
+    tiers.path(4).write_bytes(b"something else")
+    for _ in range(180):
+        watching.rounds.step()
+        tiers.clock.time += 0.5
+    assert list(watching.problems()) == [4]
+    assert "sent again" not in warnings(tiers)[0]
+
+
+def test_a_block_that_arrives_at_the_second_try_is_no_damage(watching: Watching, tiers: TwoTiers, store: Asked) -> None:
+    watching.rounds._reads = True
+    store.unreadable = "model_step_2.pt"
+    while not any("read" in what and "model_step_2" in what for what in store.asked):
+        watching.pass_by(0.5)
+    store.unreadable = ""
+    watching.pass_by(200)
+    assert watching.problems() == {}
+    assert warnings(tiers) == []
