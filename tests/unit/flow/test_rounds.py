@@ -264,6 +264,7 @@ def test_a_flipped_bit_is_found_by_content_only_and_keeps_the_hot_copy_from_bein
     assert list(watching.problems()) == [3]
     [warned] = warnings(tiers)
     assert "another checksum" in warned
+    assert tiers.states()[3] == "committed"  # no key is overwritten, so sending it again would be in vain
     for step in (5, 6, 7):
         tiers.write(step)
     watching.pass_by(10)

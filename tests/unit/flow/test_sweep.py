@@ -40,8 +40,9 @@ def staging(tiers: TwoTiers, name: str = GENERATION) -> Path:
     folder.mkdir(parents=True)
     (folder / "0.part").write_bytes(b"x" * 5000)
     (folder / "0.pieces").write_text("0 00\n")
-    os.utime(folder / "0.part", (1.0, 1.0))
-    tiers.clock.time = (folder / "0.pieces").stat().st_ctime
+    for path in (folder / "0.part", folder / "0.pieces", folder):
+        os.utime(path, (1.0, 1.0))
+    tiers.clock.time = folder.stat().st_ctime
     return folder
 
 
