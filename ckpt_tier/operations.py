@@ -117,7 +117,7 @@ class Operations:
         from ckpt_tier.core.units import format_time
         from ckpt_tier.flow.status import ColdStatus, WorkerStatus, status
         from ckpt_tier.hot.space import space
-        from ckpt_tier.journal.journal import Facts, peek
+        from ckpt_tier.journal.journal import Facts, peek, peek_verdicts
 
         _, facts = peek(self._config.state_dir) or ([], Facts())
         entries: list[Entry] | None = None
@@ -150,6 +150,7 @@ class Operations:
                 what=holder.what if holder else None,
             ),
             facts=facts,
+            verdicts=peek_verdicts(self._config.state_dir),
             entries=entries,
             manifests=manifests,
             warnings=warnings,
@@ -273,7 +274,7 @@ class Operations:
         tier, the journal's word for what is committed is taken."""
         from ckpt_tier.core.states import State
         from ckpt_tier.flow.observe import observe
-        from ckpt_tier.journal.journal import peek
+        from ckpt_tier.journal.journal import peek, peek_verdicts
 
         self._wiring.require_hot()
         if entries is None and ask_cold:
@@ -296,8 +297,20 @@ class Operations:
             now=self._clock.now(),
             pins=pins,
             tombstones=tombstones,
+            damaged=[verdict.key for verdict in peek_verdicts(self._config.state_dir) if verdict.problem],
         )
-        return view, [*found.problems, *self._hook_errors()]
+        return view, [*found.problems, *self._unnamed(), *self._hook_errors()]
+
+    def _unnamed(self) -> list[str]:
+        """What killed saves left that may be whole, and that only a person may judge."""
+        from ckpt_tier.core.units import format_size
+        from ckpt_tier.flow.sweep import still_unnamed
+
+        return [
+            f"{each.path} ({format_size(each.stamp.size)}) was left by a save that was killed: if it is whole, "
+            f"rename it to {each.name}; else delete it"
+            for each in still_unnamed(self._config.hot.path, self._wiring.layout, self._clock.now())
+        ]
 
     def _kept_and_pruned(self, saves: list[Save]) -> tuple[set[tuple[str, int]], dict[tuple[str, int, str], float]]:
         """The pins and tombstones that matter to what is on the hot tier."""
@@ -318,6 +331,7 @@ class Operations:
         """The last complaints of the hook: in the hot folder, or, where that was full, in the state folder."""
         lines: list[str] = []
         for folder in (self._config.hot.path / HIDDEN, self._config.state_dir):
-            with contextlib.suppress(OSError):
-                lines += (folder / HOOK_ERRORS).read_text(errors="replace").splitlines()
+            for name in (f"{HOOK_ERRORS}.1", HOOK_ERRORS):
+                with contextlib.suppress(OSError):
+                    lines += (folder / name).read_text(errors="replace").splitlines()
         return [f"the hook: {line}" for line in sorted(lines)[-3:]]

@@ -7,16 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ckpt_tier.config import Config
+from ckpt_tier.system.log_files import rotate
 
 LOG_NAME = "worker.log"
 FOR_TRAINING = "--for-training"
+LOG_BYTES = 10_000_000
+LOGS_KEPT = 3
 
 
 def start_worker(config: Config, overrides: Mapping[str, str]) -> None:
     """Starts ``ckpt-tier sync --watch`` in a new session and returns at once.
 
-    If another worker holds the folder's lock by the time it looks, the new one ends quietly. Its output goes to
-    ``worker.log`` in the configuration's `state_dir`. It inherits no descriptor. Raises OSError.
+    If another worker holds the folder's lock by the time it looks, the new one ends quietly. Its output, a crash's
+    last words included, goes to ``worker.log`` in the configuration's `state_dir`, which it rotates itself. It inherits
+    no descriptor. Raises OSError.
     """
     config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = config.state_dir / LOG_NAME
@@ -36,6 +40,12 @@ def start_worker(config: Config, overrides: Mapping[str, str]) -> None:
         setsid=True,
         setsigmask=[],
     )
+
+
+def rotate_log(state_dir: Path) -> None:
+    """Begins a new ``worker.log`` when the old one is large; three old ones are kept. Only in a process whose output
+    is that file: of all others (a terminal, a service's journal) nothing is touched. Raises OSError."""
+    rotate(state_dir / LOG_NAME, (1, 2), limit=LOG_BYTES, keep=LOGS_KEPT)
 
 
 def _inheritable() -> list[int]:

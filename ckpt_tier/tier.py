@@ -27,6 +27,7 @@ from ckpt_tier.operations import Restored as Restored
 from ckpt_tier.spawn import start_worker
 from ckpt_tier.system.clock import Clock, process_started_at, random_id
 from ckpt_tier.system.locks import Presence
+from ckpt_tier.system.log_files import append_capped
 from ckpt_tier.together import Choice, Group, restore_together
 from ckpt_tier.wiring import Wiring
 
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ckpt_tier")
 TRAINING_LOCK = "training.lock"
+HOOK_ERRORS_BYTES = 2**20
+"""The hook's complaints begin a new file at this size; one older is kept."""
 START_AGAIN = 10.0
 """Seconds that a worker gets to take its lock, before another one is started in its place."""
 
@@ -294,8 +297,7 @@ class Tier:
         for folder in (self.config.hot.path / HIDDEN, self.config.state_dir):
             with contextlib.suppress(OSError):
                 folder.mkdir(parents=folder == self.config.state_dir, exist_ok=True)
-                with (folder / HOOK_ERRORS).open("a", encoding="utf-8", errors="backslashreplace") as log:
-                    log.write(line)
+                append_capped(folder / HOOK_ERRORS, line, HOOK_ERRORS_BYTES)
                 return
 
     def _hand_over(

@@ -126,6 +126,7 @@ class Wiring:
         self.require_hot()
         lock = self.worker_lock(what).acquire("it does the same work; see `ckpt-tier status`, or end it first")
         with lock, contextlib.closing(Journal.open(self.config.state_dir)) as journal:
+            journal.compact()
             yield Parts(
                 config=self.config,
                 cold=self._expected_run(),

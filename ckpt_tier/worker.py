@@ -10,9 +10,12 @@ from types import FrameType
 
 from ckpt_tier.config import Config
 from ckpt_tier.core.events import Emit, Note, Warned
-from ckpt_tier.errors import CancelledError, ConfigError, ConflictError, UnavailableError
+from ckpt_tier.errors import CancelledError, CkptTierError, ConfigError, ConflictError, UnavailableError
+from ckpt_tier.flow.rounds import Rounds
+from ckpt_tier.flow.sweep import is_due, sweep
 from ckpt_tier.flow.sync import Syncing
 from ckpt_tier.inbox import HIDDEN
+from ckpt_tier.spawn import rotate_log
 from ckpt_tier.system.clock import StopRequest, SystemClock
 from ckpt_tier.system.locks import anyone_present
 from ckpt_tier.tier import TRAINING_LOCK
@@ -26,6 +29,8 @@ POLITENESS = 15
 """Added to the nice value of a worker that was started for a training: the data loader's work comes first."""
 AWAY_WAIT = 30.0
 """Seconds until a cold tier that did not answer is asked again."""
+REST = 3600.0
+"""Seconds until housekeeping that failed is tried again."""
 
 
 class Signals:
@@ -104,6 +109,7 @@ def _work(wiring: Wiring, emit: Emit, signals: Signals, works: Callable[[], None
     """The queue at work until asked to stop or to reload; `works` is called whenever the cold tier was listed."""
     training_lock = wiring.config.hot.path / HIDDEN / TRAINING_LOCK
     with wiring.syncing(emit, "ckpt-tier sync --watch") as syncing:
+        house = _House(syncing, wiring, emit)
         relist_at = 0.0
         while not signals.reload:
             if for_training and not wiring.config.hot.path.is_dir():
@@ -123,7 +129,53 @@ def _work(wiring: Wiring, emit: Emit, signals: Signals, works: Callable[[], None
                 if for_training and syncing.is_done and not anyone_present(training_lock):
                     emit(Note(text="no training uses the folder and the queue is empty: ending"))
                     return
+                if syncing.cold_error is None:
+                    house.keep()
                 wiring.clock.sleep(TICK)
+            house.rotate_log()
+
+
+class _House:
+    """What is done while nothing else is due, one small thing at a time."""
+
+    def __init__(self, syncing: Syncing, wiring: Wiring, emit: Emit) -> None:
+        self._parts = syncing.parts
+        self._layout = wiring.layout
+        self._rounds = Rounds(syncing.parts, syncing.send_again)
+        self._emit = emit
+        self._rest_until = 0.0
+        self._rotate_at = 0.0
+
+    def keep(self) -> None:
+        """Goes on a little. Whatever fails, the queue does not."""
+        clock = self._parts.clock
+        if clock.monotonic() < self._rest_until:
+            return
+        try:
+            if is_due(self._parts):
+                sweep(self._parts, self._layout)
+            else:
+                self._rounds.step()
+        except CancelledError:
+            raise
+        except CkptTierError as error:
+            self._emit(Warned(text=f"housekeeping is put off: {error}", fix=error.fix))
+            self._rest_until = clock.monotonic() + REST
+        except Exception as error:  # noqa: BLE001 (said in full, and tried again)
+            trace = "".join(traceback.format_exception(error))
+            self._emit(Warned(text=f"unexpected, in housekeeping: {error!r}\n{trace}", fix="please report this"))
+            self._rest_until = clock.monotonic() + REST
+
+    def rotate_log(self) -> None:
+        """For every turn, busy or idle: what is at work writes the most."""
+        clock = self._parts.clock
+        if clock.monotonic() < self._rotate_at:
+            return
+        try:
+            rotate_log(self._parts.config.state_dir)
+        except OSError as error:
+            self._rotate_at = clock.monotonic() + REST
+            self._emit(Warned(text=f"worker.log can't be rotated: {error}", fix="look at the disk and at its folder"))
 
 
 def _advanced(syncing: Syncing, emit: Emit, wiring: Wiring) -> bool:

@@ -160,7 +160,8 @@ class EvictedCopy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):
-    """A save that needs a person: `state` is "rejected", "stalled" or "lost"."""
+    """A save that needs a person: `state` is "rejected", "stalled" or "lost", or "damaged": committed, and found
+    missing or damaged in the cold tier."""
 
     state: str
     series: str

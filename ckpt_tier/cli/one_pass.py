@@ -16,7 +16,8 @@ from ckpt_tier.core.events import Committed, Emit, Event, Evicted, Moved, Warned
 from ckpt_tier.core.states import NEEDS_A_PERSON, State
 from ckpt_tier.core.units import format_size
 from ckpt_tier.errors import CkptTierError
-from ckpt_tier.journal.journal import peek
+from ckpt_tier.flow.rounds import Rounds
+from ckpt_tier.journal.journal import peek, peek_verdicts
 from ckpt_tier.system.clock import SystemClock
 
 
@@ -34,6 +35,7 @@ def one_pass(settings: Settings) -> int:
         try:
             with wiring.syncing(tally, "ckpt-tier sync") as syncing:
                 tally.has_begun = True
+                Rounds(syncing.parts, syncing.send_again).recheck()
                 syncing.run_until_idle()
                 error = syncing.attention()
         except CkptTierError as failure:
@@ -121,10 +123,10 @@ class Tally:
     def print_account(self, trouble: list[Trouble], elapsed: float) -> None:
         """What happened, in a few lines, and what needs a person."""
         rows = self._rows(elapsed)
-        for state in (State.REJECTED, State.STALLED, State.LOST):
+        for state in ("damaged", State.REJECTED, State.STALLED, State.LOST):
             count = sum(each.state == state for each in trouble)
             if count:
-                rows.append((state.value, plural(count, "checkpoint"), "see below"))
+                rows.append((str(state), plural(count, "checkpoint"), "see below"))
         if rows:
             paper.say(paper.columns(rows))
         else:
@@ -152,7 +154,12 @@ class Tally:
 
 def _trouble(state_dir: Path) -> list[Trouble]:
     saves, _ = peek(state_dir) or ([], None)
-    return [
+    damaged = [
+        Trouble(state="damaged", series=v.series, step=v.step, path=v.path, reason=v.problem)
+        for v in peek_verdicts(state_dir)
+        if v.problem
+    ]
+    return damaged + [
         Trouble(state=save.state, series=save.series, step=save.step, path=save.path, reason=save.reason)
         for save in sorted(saves, key=lambda s: (s.state, s.series, s.step))
         if save.state in NEEDS_A_PERSON

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from ckpt_tier.cli import paper
 from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_duration, format_size
-from ckpt_tier.errors import AttentionError, UnavailableError, worst_exit_code
+from ckpt_tier.errors import AttentionError, IntegrityError, UnavailableError, worst_exit_code
 from ckpt_tier.flow.status import SeriesStatus, Status
 
 _FULL_SOON = 6 * 3600
@@ -15,6 +15,8 @@ _FAR_OFF = 30 * 86_400
 _MOST_TROUBLES = 12
 """So many fit on the screen with the rest."""
 _ADVICE = {
+    "damaged": "damaged: restore another step; a hot copy, if there is one, is kept, and sent again once the object is "
+    "gone; looked at again by the worker every hour, by `ckpt-tier sync` at once",
     "rejected": "rejected: save the step again, or delete the file; it is never uploaded as it is",
     "stalled": "stalled: tried again by itself; mend the cause to have it sooner",
     "unreadable": "unreadable: look at its permissions and at the disk; tried again by itself",
@@ -25,8 +27,10 @@ _ADVICE = {
 
 
 def exit_code(now: Status) -> int:
-    """9 if something needs a person, 6 if the cold tier is away, else 0."""
+    """5 if something is damaged, 9 if something needs a person, 6 if the cold tier is away, else 0."""
     codes = set()
+    if any(each.state == "damaged" for each in now.attention):
+        codes.add(IntegrityError.exit_code)
     if now.attention or _is_crowded(now):
         codes.add(AttentionError.exit_code)
     if now.cold.error:

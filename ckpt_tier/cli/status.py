@@ -11,7 +11,8 @@ from ckpt_tier.cli.settings import Settings, global_options
 def command(settings: Settings) -> int:
     """One screen: what needs a person, what would be lost if this machine died now, what waits, what runs out.
 
-    Exits with 9 if something needs a person, with 6 if the cold tier can't be reached.
+    Exits with 5 if a committed checkpoint was found damaged, with 9 if something else needs a person, with 6 if the
+    cold tier can't be reached.
     """
     import msgspec
 

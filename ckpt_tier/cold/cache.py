@@ -1,14 +1,20 @@
 """Manifest bodies by key, kept on the node: a manifest never changes, so a body once read need not be read again.
 
-Only a cache: deleting the file costs requests, nothing else. Several processes may use one file at once.
+The worker drops what is not listed any more, and beyond `MOST_BYTES` what was committed first: `status` asks for the
+newest. Only a cache: deleting the file costs requests, nothing else. Several processes may use one file at once.
 """
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS manifests (key TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID"
+MOST_BYTES = 128 * 2**20
+"""Of bodies: some 50,000 checkpoints of one file."""
+_FEW_PAGES = 256
+"""1 MiB: not worth writing anew."""
 
 
 class ManifestCache:
@@ -37,3 +43,53 @@ class ManifestCache:
             with contextlib.closing(sqlite3.connect(self._path, timeout=5)) as db, db:
                 db.execute(_SCHEMA)
                 db.executemany("INSERT OR REPLACE INTO manifests VALUES (?, ?)", bodies)
+
+    def keep_only(self, prefix: str, keys: Collection[str]) -> None:
+        """Drops the bodies whose keys start with `prefix` and are not in `keys`."""
+
+        def change(db: sqlite3.Connection) -> None:
+            there = db.execute("SELECT key FROM manifests WHERE key >= ? AND key < ?", (prefix, prefix + "\U0010ffff"))
+            _drop(db, [key for (key,) in there if key not in keys])
+
+        self._change(change)
+
+    def shrink(self, most_bytes: int = MOST_BYTES) -> None:
+        """Drops bodies, those that were committed first before others, until `most_bytes` are left; then gives back
+        the space that is unused, if it is worth it."""
+
+        def change(db: sqlite3.Connection) -> None:
+            sizes = dict(db.execute("SELECT key, length(body) FROM manifests").fetchall())
+            left, dropped = sum(sizes.values()), []
+            for key in sorted(sizes, key=_committed_at):
+                if left <= most_bytes:
+                    break
+                left -= sizes[key]
+                dropped.append(key)
+            _drop(db, dropped)
+            [pages], [free] = (db.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "freelist_count"))
+            if 2 * free > pages > _FEW_PAGES:
+                db.execute("VACUUM")
+
+        self._change(change)
+
+    def _change(self, change: Callable[[sqlite3.Connection], None]) -> None:
+        """What can't be done (the file is missing, broken or busy) is left undone."""
+        where = f"file:{quote(str(self._path))}?mode=rw"
+        with (
+            contextlib.suppress(sqlite3.DatabaseError, OSError),
+            contextlib.closing(sqlite3.connect(where, uri=True, timeout=5)) as db,
+        ):
+            change(db)
+
+
+def _drop(db: sqlite3.Connection, keys: Iterable[str]) -> None:
+    with db:
+        db.executemany("DELETE FROM manifests WHERE key = ?", [(key,) for key in keys])
+
+
+def _committed_at(key: str) -> float:
+    """From the end of a key, where `Manifests` puts it; 0 where there is none."""
+    try:
+        return float(key.rpartition("@")[2])
+    except ValueError:
+        return 0.0

@@ -96,6 +96,14 @@ class Manifests:
             self._cache.store((self._cache_key(entry), msgspec.json.encode(m)) for entry, m in fetched.items())
         return cached | fetched, damaged
 
+    def forget_all_but(self, entries: Iterable[Entry]) -> None:
+        """Drops from the cache what is of this run and not among `entries`, which must be the whole of it."""
+        self._cache.keep_only(f"{self.store.url}\n{self.run}/", {self._cache_key(entry) for entry in entries})
+
+    def shrink_cache(self) -> None:
+        """Brings the cache back to its largest size."""
+        self._cache.shrink()
+
     def commit(self, manifest: Manifest) -> bool:
         """Puts the manifest, last of all: from here on the checkpoint exists. True if it is new.
 

@@ -10,6 +10,7 @@ from ckpt_tier.config.model import (
     LevelName,
     UploadConfig,
     ValidateConfig,
+    WatchConfig,
 )
 from ckpt_tier.config.render import render, render_portable
 
@@ -25,6 +26,7 @@ __all__ = [
     "LevelName",
     "UploadConfig",
     "ValidateConfig",
+    "WatchConfig",
     "default_state_dir",
     "find",
     "from_mapping",

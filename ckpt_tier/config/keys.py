@@ -161,12 +161,16 @@ KEYS = (
     Key("upload", "attempts", _WHOLE_FROM_1, values.at_least(1),
         "How often an upload is tried, with growing pauses, before it counts as stalled; stalled ones are "
         "tried again later.", "8", int, "8"),
+    _choice("watch", "verify", ("off", "presence", "content"),
+            "What the worker verifies again in the background: nothing; that every object is there, with its size and "
+            "checksum (one small request each); every byte (reads everything, which a cloud bills as egress).",
+            "presence"),
+    Key("watch", "verify_every", _DURATION + ", at least a second", values.period,
+        "How often each committed checkpoint is verified; the requests are spread over this time.",
+        '"30d"', default='"7d"'),
 )  # fmt: skip
 
 SECTIONS = tuple(dict.fromkeys(key.section for key in KEYS if key.section))
-
-NOT_YET = frozenset({"watch"})
-"""Keys and sections that are planned: an older version must not take them for typing errors."""
 
 NOT_KEYS = ("CKPT_TIER_CONFIG", "CKPT_TIER_SAVE_ID", "CKPT_TIER_TEST_")
 """Environment variables with another meaning; the last is a prefix."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from ckpt_tier.config import sources
 from ckpt_tier.config.keys import KEYS, SECTIONS, defaults
-from ckpt_tier.config.model import ColdConfig, Config, HotConfig, UploadConfig, ValidateConfig
+from ckpt_tier.config.model import ColdConfig, Config, HotConfig, UploadConfig, ValidateConfig, WatchConfig
 from ckpt_tier.config.sources import Written
 from ckpt_tier.config.values import Place
 from ckpt_tier.errors import ConfigError
@@ -115,6 +115,7 @@ def _assembled(
         cold=cold,
         validate=ValidateConfig(**groups["validate"]),
         upload=UploadConfig(**groups["upload"]),
+        watch=WatchConfig(**groups["watch"]),
     )
 
 

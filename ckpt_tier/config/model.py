@@ -136,6 +136,13 @@ class UploadConfig(msgspec.Struct, frozen=True):
     attempts: int = 8
 
 
+class WatchConfig(msgspec.Struct, frozen=True):
+    """`[watch]`: what the worker does while nothing else is due. `verify_every` is seconds."""
+
+    verify: Literal["presence", "content", "off"] = "presence"
+    verify_every: float = 7 * 86_400.0
+
+
 class Config(msgspec.Struct, frozen=True):
     """One run's configuration.
 
@@ -154,3 +161,4 @@ class Config(msgspec.Struct, frozen=True):
     cold: ColdConfig
     validate: ValidateConfig = ValidateConfig()
     upload: UploadConfig = UploadConfig()
+    watch: WatchConfig = WatchConfig()

@@ -113,6 +113,7 @@ def _plain(number: float) -> str:
 _WRITERS: dict[Callable[..., Any], Callable[[Any], str]] = {
     values.duration: _duration,
     values.grace: _duration,
+    values.period: _duration,
     values.rate: lambda rate: f"{_size(rate)}/s",
     values.free_space: lambda amount: str(amount) if amount.size is None else _size(amount.size),
 }

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import msgspec
 
-from ckpt_tier.config.keys import KEYS, NOT_KEYS, NOT_YET, SECTIONS, Key
+from ckpt_tier.config.keys import KEYS, NOT_KEYS, SECTIONS, Key
 from ckpt_tier.config.values import Place
 from ckpt_tier.errors import ConfigError, UsageError
 
@@ -95,8 +95,6 @@ def refuse(section: str, name: str, label: str, known: list[str], wrong: str) ->
     """Raises the ConfigError for a key that doesn't exist. Never shows its value: it may be a secret."""
     if _CREDENTIAL.search(name):
         raise ConfigError(f"{label} looks like a credential", _NO_SECRETS, _AWS_CHAIN)
-    if name in NOT_YET or section in NOT_YET:
-        raise ConfigError(f"{label} is not in this version", fix="remove it")
     import difflib  # only for the sake of an error
 
     close = difflib.get_close_matches(wrong, known, 1) or [k.written for k in KEYS if k.name == name]

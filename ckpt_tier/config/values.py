@@ -122,6 +122,13 @@ def keep_best(value: dict[str, Any], place: Place) -> KeepBest:
     return KeepBest(metric, mode, count)
 
 
+def period(value: str, place: Place) -> float:
+    seconds = duration(value, place)
+    if seconds < 1:
+        raise UsageError("it is less than a second")
+    return seconds
+
+
 def rate(value: str, place: Place) -> int:
     per_second = parse_rate(_short(value))
     if per_second < 1:

@@ -29,6 +29,7 @@ def observe(
     tombstones: Mapping[tuple[str, int, str], float] | None = None,
     postponed: Mapping[str, float] | None = None,
     busy: Iterable[int] = (),
+    damaged: Iterable[tuple[str, int, str]] = (),
 ) -> tuple[View, Scan]:
     """The view, and the scan with what could not be told. Changes nothing. Raises ConfigError (no hot folder)."""
     hot = config.hot.path
@@ -67,6 +68,7 @@ def observe(
         postponed=postponed or {},
         busy=frozenset(busy),
         tombstones=tombstones or {},
+        damaged=frozenset(damaged),
     )
     return view, found
 

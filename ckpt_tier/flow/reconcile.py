@@ -133,7 +133,12 @@ def pruned(save: Save, view: View) -> str:
     at = view.tombstones.get((save.series, save.step, save.generation or ""))
     if at is None or is_committed(save, view) or was_saved_again(save.saved_at, at):
         return ""
-    return f"pruned from the cold tier on {format_time(at)[:10]}; `ckpt-tier prune --tier hot` deletes it"
+    return f"pruned from the cold tier on {format_time(at)[:10]}: the only copy; delete it yourself if nobody wants it"
+
+
+def is_damaged(save: Save, view: View) -> bool:
+    """Whether the cold tier's copy of the save was found missing or damaged: then no copy on this side may go."""
+    return (save.series, save.step, save.generation) in view.damaged
 
 
 def _act(kind: Kind, save: Save, reason: str, after: str = "") -> Action:
@@ -188,6 +193,8 @@ def _gather(view: View) -> tuple[list[Save], list[Action]]:
 
 
 def _is_settled(row: Save, view: View) -> bool:
+    if is_damaged(row, view):
+        return False
     return is_committed(row, view) or (bool(pruned(row, view)) and has_hot_copy(row, view))
 
 
@@ -252,7 +259,7 @@ def _next_for_committed(save: Save, view: View, *, on_disk: bool) -> Iterator[Ac
         yield _keep_pruned(save, reason)
     elif not reason and not is_committed(save, view):
         yield _act(Kind.UPLOAD, save, "its manifest is gone from the cold tier")
-    elif links := links_of(save, view):
+    elif (links := links_of(save, view)) and not is_damaged(save, view):
         yield msgspec.structs.replace(
             _act(Kind.RELEASE, save, "committed: the hook's link is not needed any more"), links=links
         )
@@ -424,6 +431,8 @@ def _wanted_by(save: Save, view: View) -> str:
     """What is stronger than retention and than a full disk; empty if nothing."""
     if save.path in view.tracked or not view.tracked.isdisjoint(file.path for file in save.files):
         return "a link or tracker file of the trainer points to it"
+    if is_damaged(save, view):
+        return "the cold tier's copy was found damaged"
     return view.protected.get((save.series, save.step), "")
 
 

@@ -13,6 +13,7 @@ Until every byte of every file is proven, nothing appears at the destination. A 
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import stat
@@ -23,6 +24,7 @@ import msgspec
 
 from ckpt_tier.cold.manifest import Manifest, ManifestFile, is_safe_path
 from ckpt_tier.core.events import Emit, Note, Restored
+from ckpt_tier.core.nouns import ID_HEX_DIGITS
 from ckpt_tier.core.units import format_size
 from ckpt_tier.errors import ConfigError, ConflictError, IntegrityError, NoSpaceError, NotFoundError, UsageError
 from ckpt_tier.flow.fetch import Fetching
@@ -72,7 +74,7 @@ def restore(store: Store, manifest: Manifest, how: Restoring, clock: Clock, emit
         staged: dict[ManifestFile, Path] = {}
         if wanted:
             staging.mkdir(parents=True, exist_ok=True)
-            staged = {file: staging / f"{index}.part" for index, file in enumerate(manifest.files)}
+            staged = {file: staging / _staged_name(file) for file in wanted}
             _check_space(how.root, [(file, staged[file]) for file in wanted])
             for file in wanted:
                 meter = file_meter(
@@ -100,6 +102,11 @@ def restore(store: Store, manifest: Manifest, how: Restoring, clock: Clock, emit
         )
     )
     return moved
+
+
+def _staged_name(file: ManifestFile) -> str:
+    """The same for a file whatever else is restored with it: another call may go on with what this one leaves."""
+    return f"{hashlib.sha256(file.key.encode()).hexdigest()[:ID_HEX_DIGITS]}.part"
 
 
 def share_of(manifest: Manifest, rank: int | None) -> Manifest:

@@ -4,7 +4,7 @@ Pure: from a look at both tiers to the document that `status` shows and ``--json
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
@@ -16,6 +16,7 @@ from ckpt_tier.flow.reconcile import Kind, has_hot_copy, has_link, reconcile
 from ckpt_tier.flow.view import View
 from ckpt_tier.hot.scan import HotCopy
 from ckpt_tier.journal.journal import Facts
+from ckpt_tier.journal.verdicts import Verdict
 
 SCHEMA = "ckpt-tier/status/1"
 RATE_SAVES = 20
@@ -56,7 +57,8 @@ class Queue(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Attention(msgspec.Struct, frozen=True, kw_only=True):
-    """Something that needs a person."""
+    """Something that needs a person. `state` is "damaged" for what is committed, and missing or damaged in the cold
+    tier."""
 
     state: str
     series: str
@@ -93,11 +95,13 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ColdStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The cold tier. `error` is empty if it could be listed now."""
+    """The cold tier. `error` is empty if it could be listed now. `last_verified_at`: when the worker verified a
+    checkpoint again at last, in the background."""
 
     url: str
     error: str = ""
     last_seen_at: str | None = None
+    last_verified_at: str | None = None
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,6 +130,7 @@ def status(
     cold: ColdStatus,
     worker: WorkerStatus,
     facts: Facts,
+    verdicts: Collection[Verdict] = (),
     entries: Iterable[Entry] | None,
     manifests: Mapping[Entry, Manifest],
     warnings: Iterable[str] = (),
@@ -146,7 +151,7 @@ def status(
         at=format_time(view.now),
         run=run,
         hot_path=hot_path,
-        cold=cold,
+        cold=_with_time(cold, verdicts),
         worker=worker,
         series=_series(view, None if entries is None else list(entries), manifests),
         queue=queue,
@@ -157,7 +162,7 @@ def status(
             min_free_bytes=view.rules.min_free,
             full_in_seconds=_full_in(view, save_rate, facts, draining=worker.running and not cold.error),
         ),
-        attention=tuple(_attention(view)),
+        attention=(*_damaged(verdicts), *_attention(view)),
         warnings=tuple(warnings),
     )
 
@@ -200,6 +205,26 @@ def _newest(entries: list[Entry], manifests: Mapping[Entry, Manifest], now: floa
         saved_at=format_time(saved(last)),
         age_seconds=max(0, round(now - saved(last))),
     )
+
+
+def _with_time(cold: ColdStatus, verdicts: Collection[Verdict]) -> ColdStatus:
+    if not verdicts:
+        return cold
+    latest = max(verdict.verified_at for verdict in verdicts)
+    return msgspec.structs.replace(cold, last_verified_at=format_time(latest))
+
+
+def _damaged(verdicts: Iterable[Verdict]) -> Iterable[Attention]:
+    for verdict in verdicts:
+        if verdict.problem:
+            yield Attention(
+                state="damaged",
+                series=verdict.series,
+                step=verdict.step,
+                path=verdict.path,
+                reason=verdict.problem,
+                since=format_time(verdict.since),
+            )
 
 
 def _attention(view: View) -> Iterable[Attention]:

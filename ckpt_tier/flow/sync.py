@@ -102,6 +102,11 @@ class Syncing:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
+    @property
+    def parts(self) -> Parts:
+        """What it works with: for what else is done while nothing is due, by the same thread."""
+        return self._parts
+
     def list_cold(self) -> None:
         """Lists the cold tier from the oldest hot step on. Raises UnavailableError after some tries."""
         self._join_run()
@@ -150,17 +155,18 @@ class Syncing:
             return not save.overtaken and self._parts.clock.now() - save.changed_at < PATIENCE
         return save.state in QUEUED or save.state is State.SAVED
 
-    def attention(self) -> AttentionError | None:
+    def attention(self) -> AttentionError | IntegrityError | None:
         """What needs a person now, as the error that says so; None if nothing does."""
         counts = Counter(save.trouble for save in self._parts.journal.saves() if save.trouble)
-        found = [f"{count} {state}" for state, count in sorted(counts.items())]
+        damaged = self._parts.journal.damaged()
+        found = [f"{len(damaged)} damaged in the cold tier"] if damaged else []
+        found += [f"{count} {state}" for state, count in sorted(counts.items())]
         if self.crowded:
             found.append("the disk is filling up")
         if not found:
             return None
-        return AttentionError(
-            f"a person is needed: {', '.join(found)}", fix="`ckpt-tier status` lists each with its reason"
-        )
+        kind = IntegrityError if damaged else AttentionError
+        return kind(f"a person is needed: {', '.join(found)}", fix="`ckpt-tier status` lists each with its reason")
 
     def advance(self) -> bool:
         """Looks, and acts for about `LOOK_EVERY` seconds. False if nothing was due and nothing is under way."""
@@ -189,6 +195,7 @@ class Syncing:
             tombstones=self._tombstones,
             postponed=self._postponed,
             busy=self._busy,
+            damaged=[verdict.key for verdict in self._parts.journal.damaged()],
         )
         for problem in found.problems:
             self._say_once(problem)
@@ -274,7 +281,7 @@ class Syncing:
             try:
                 self._handlers[action.kind](action, save)
             except IntegrityError as error:
-                self._mistrust(save, error)
+                self.send_again(save, error)
             except (OSError, NoSpaceError) as error:
                 self._refused(action, save, error)
         return True
@@ -338,7 +345,7 @@ class Syncing:
             try:
                 evict.release(self._parts, action.save, action.links)
             except IntegrityError as error:
-                self._mistrust(action.save, error)
+                self.send_again(action.save, error)
                 return
             except UnavailableError as error:
                 self.cold_is_away(error)
@@ -354,7 +361,7 @@ class Syncing:
         if save.ticket:
             self._parts.inbox.resolve(save.ticket, rejected=save.state in (State.REJECTED, State.LOST))
 
-    def _mistrust(self, save: Save, error: IntegrityError) -> None:
+    def send_again(self, save: Save, error: IntegrityError) -> None:
         """The cold tier does not hold what it should; the hot copy is still there, so it is sent again."""
         self._parts.emit(Warned(text=f"{error}; the hot copy is kept and sent again"))
         self._committed.discard((save.series, save.step, save.generation or ""))

@@ -52,6 +52,7 @@ class View(msgspec.Struct, frozen=True):
         postponed: paths that were found open for writing, and until when to leave them alone.
         busy: rows that are being uploaded now.
         tombstones: generations that were pruned from the cold tier, and when, at least from the oldest hot step on.
+        damaged: (series, step, generation) of what is committed, but was found missing or damaged in the cold tier.
     """
 
     now: float
@@ -67,6 +68,7 @@ class View(msgspec.Struct, frozen=True):
     postponed: Mapping[str, float]
     busy: frozenset[int]
     tombstones: Mapping[tuple[str, int, str], float] = {}
+    damaged: frozenset[tuple[str, int, str]] = frozenset()
 
 
 def row_of(copy: HotCopy, world_size: int | None) -> Save:

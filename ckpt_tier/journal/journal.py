@@ -7,6 +7,7 @@ that is broken or of another version is set aside and begun anew.
 import contextlib
 import sqlite3
 import threading
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -15,6 +16,7 @@ import msgspec
 
 from ckpt_tier.errors import ConfigError
 from ckpt_tier.journal.saves import Save
+from ckpt_tier.journal.verdicts import Verdict
 
 VERSION = 1
 FILE_NAME = "journal.sqlite"
@@ -22,6 +24,17 @@ _SCHEMA = """
 CREATE TABLE saves (id INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE facts (name TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID;
 """
+_VERDICTS = """
+CREATE TABLE IF NOT EXISTS verdicts (
+    series TEXT, step INTEGER, generation TEXT, body BLOB NOT NULL, PRIMARY KEY (series, step, generation)
+) WITHOUT ROWID;
+"""
+"""Apart from the rest, because journals of this version began without it."""
+BUSY_SECONDS = 10
+LOG_BYTES = 2**20
+"""What the write-ahead log is cut back to when it has been emptied."""
+FREE_PAGES = 256
+"""So many unused pages (1 MiB), if they are also half of the file, are worth writing the rest anew."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +46,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         cold_error: why the cold tier could not be reached at last; empty when it could.
         cold_error_since: seconds since the epoch.
         config_copy: which configuration was last copied to which run; empty before the first.
+        swept_at: seconds since the epoch; when leftovers were last cleaned up, 0 before the first time.
     """
 
     upload_bytes_per_second: float = 0.0
@@ -40,16 +54,21 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     cold_error: str = ""
     cold_error_since: float = 0.0
     config_copy: str = ""
+    swept_at: float = 0.0
 
 
 class Journal:
-    """Saves and facts. Safe to use from several threads of one process."""
+    """Saves, facts and verdicts. Safe to use from several threads of one process."""
 
-    def __init__(self, connection: sqlite3.Connection, saves: dict[int, Save], facts: Facts) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, saves: dict[int, Save], facts: Facts, verdicts: Iterable[Verdict] = ()
+    ) -> None:
         self._db = connection
         self._lock = threading.Lock()
         self._saves = saves
         self._facts = facts
+        self._verdicts = {verdict.key: verdict for verdict in verdicts}
+        self._damaged = {verdict.key: verdict for verdict in self._verdicts.values() if verdict.problem}
         self.problem = ""
         """Why the last change did not reach the file; empty if it did."""
 
@@ -75,19 +94,23 @@ class Journal:
 
     @classmethod
     def _load(cls, path: Path) -> Self:
-        db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=10)
+        db = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS)
         try:
             db.execute("PRAGMA journal_mode=WAL")
             # The journal is a cache: after a power loss the last rows may be missing, and are found out again.
             db.execute("PRAGMA synchronous=NORMAL")
+            db.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
-                db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+                db.executescript(f"BEGIN; {_SCHEMA} {_VERDICTS} PRAGMA user_version={VERSION}; COMMIT;")
             saves, facts = _read(db, version or VERSION)
+            with contextlib.suppress(sqlite3.OperationalError):  # a full disk: they are known until the end, then
+                db.executescript(_VERDICTS)
+            verdicts = _read_verdicts(db)
         except BaseException:
             db.close()
             raise
-        return cls(db, saves, facts)
+        return cls(db, saves, facts, verdicts)
 
     def saves(self) -> list[Save]:
         """All rows, in the order they were added."""
@@ -125,6 +148,60 @@ class Journal:
                 self._write("INSERT OR REPLACE INTO facts VALUES ('facts', ?)", (msgspec.json.encode(facts),))
                 self._facts = facts
 
+    def verdicts(self) -> dict[tuple[str, int, str], Verdict]:
+        """The last word on each generation that was verified again, by (series, step, generation)."""
+        with self._lock:
+            return dict(self._verdicts)
+
+    def damaged(self) -> list[Verdict]:
+        """The verdicts on what is missing or damaged, by series and step."""
+        with self._lock:
+            return sorted(self._damaged.values(), key=lambda verdict: verdict.key)
+
+    def verdict(self, key: tuple[str, int, str]) -> Verdict | None:
+        with self._lock:
+            return self._verdicts.get(key)
+
+    def judge(self, verdict: Verdict) -> None:
+        """Replaces the word on a generation."""
+        with self._lock:
+            row = (*verdict.key, msgspec.json.encode(verdict))
+            self._write("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?, ?)", row)
+            self._verdicts[verdict.key] = verdict
+            self._damaged.pop(verdict.key, None)
+            if verdict.problem:
+                self._damaged[verdict.key] = verdict
+
+    def keep_verdicts(self, keys: Collection[tuple[str, int, str]]) -> None:
+        """Forgets the word on every generation but these."""
+        with self._lock:
+            for key in [key for key in self._verdicts if key not in keys]:
+                self._write("DELETE FROM verdicts WHERE (series, step, generation) = (?, ?, ?)", key)
+                del self._verdicts[key]
+                self._damaged.pop(key, None)
+
+    def compact(self) -> int:
+        """Gives unused space back to the disk, if there is much of it; the bytes given back.
+
+        SQLite writes the file anew in one transaction of the write-ahead log: a kill leaves the old pages or the new
+        ones. Where that can't be done now (no room for it), everything stays as it is.
+        """
+        with self._lock, contextlib.suppress(sqlite3.OperationalError):
+            pages, free = self._pragma("page_count"), self._pragma("freelist_count")
+            if free < FREE_PAGES or 2 * free < pages:
+                return 0
+            self._db.execute("PRAGMA busy_timeout=0")  # nobody waits for this: whoever reads now may go on
+            try:
+                self._db.execute("VACUUM")
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self._db.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+            return (pages - self._pragma("page_count")) * self._pragma("page_size")
+        return 0
+
+    def _pragma(self, name: str) -> int:
+        return int(self._db.execute(f"PRAGMA {name}").fetchone()[0])
+
     def _write(self, statement: str, values: tuple[object, ...]) -> None:
         """Writes to the file, or notes why it can't be: a full disk must not stop what makes room on it."""
         try:
@@ -140,14 +217,25 @@ class Journal:
 
 def peek(state_dir: Path) -> tuple[list[Save], Facts] | None:
     """What the journal holds now, without locking or changing it; None if there is none that can be read."""
+    found = _peek(state_dir)
+    return found[:2] if found else None
+
+
+def peek_verdicts(state_dir: Path) -> list[Verdict]:
+    """As `peek`: the last word on each generation that was verified again, by series and step."""
+    found = _peek(state_dir)
+    return found[2] if found else []
+
+
+def _peek(state_dir: Path) -> tuple[list[Save], Facts, list[Verdict]] | None:
     if not (state_dir / FILE_NAME).exists():
         return None
     try:
         with contextlib.closing(_connect_reading(state_dir)) as db:
             saves, facts = _read(db, db.execute("PRAGMA user_version").fetchone()[0])
+            return list(saves.values()), facts, _read_verdicts(db)
     except (sqlite3.DatabaseError, msgspec.DecodeError, msgspec.ValidationError):
         return None
-    return list(saves.values()), facts
 
 
 def damage(state_dir: Path) -> str:
@@ -180,6 +268,13 @@ def _read(db: sqlite3.Connection, version: int) -> tuple[dict[int, Save], Facts]
     }
     row = db.execute("SELECT body FROM facts WHERE name = 'facts'").fetchone()
     return saves, msgspec.json.decode(row[0], type=Facts) if row else Facts()
+
+
+def _read_verdicts(db: sqlite3.Connection) -> list[Verdict]:
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'verdicts'").fetchone():
+        return []  # begun before there were any
+    rows = db.execute("SELECT body FROM verdicts ORDER BY series, step, generation")
+    return [msgspec.json.decode(body, type=Verdict) for (body,) in rows]
 
 
 def _set_aside(path: Path) -> None:

@@ -20,7 +20,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import msgspec
 from ckpt_tier.errors import UnavailableError
 from ckpt_tier.store import apart_messages as say
 from ckpt_tier.store.apart_process import Child, hung
-from ckpt_tier.store.protocol import Capabilities, Source, Stat, Watch, check_key
+from ckpt_tier.store.protocol import Capabilities, Leftovers, Source, Stat, Watch, check_key
 from ckpt_tier.system.mounts import mount_of
 
 PATIENCE = 60.0
@@ -119,6 +119,10 @@ class ApartStore:
 
     def delete(self, key: str) -> None:
         self._result(say.Delete(check_key(key)), None)
+
+    def clean_up(self, prefixes: Sequence[str], older_than: float, keep: Collection[str]) -> Leftovers:
+        gone: Leftovers = self._result(say.CleanUp(tuple(prefixes), older_than, tuple(keep)), Leftovers)
+        return gone
 
     def _result(self, call: say.Call, kind: Any) -> Any:
         """What a call that tells nothing on its way returns."""

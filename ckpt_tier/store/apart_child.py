@@ -22,6 +22,7 @@ from ckpt_tier.store.apart_messages import (
     Ask,
     Block,
     Call,
+    CleanUp,
     Delete,
     Done,
     Entries,
@@ -131,6 +132,8 @@ def _result(store: FolderStore, call: Call, caller: Caller) -> object:
             _read(store, key, offset, size, caller)
         case Delete(key):
             store.delete(key)
+        case CleanUp(prefixes, older_than, keep):
+            return store.clean_up(prefixes, older_than, keep)
         case TryOut():
             return store.capabilities()
         case Mark():

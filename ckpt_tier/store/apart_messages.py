@@ -69,6 +69,14 @@ class Delete(Message, frozen=True):
     key: str
 
 
+class CleanUp(Message, frozen=True):
+    """`clean_up`."""
+
+    prefixes: tuple[str, ...]
+    older_than: float
+    keep: tuple[str, ...]
+
+
 class TryOut(Message, frozen=True):
     """`capabilities`."""
 
@@ -81,7 +89,7 @@ class Unmark(Message, frozen=True):
     """`remove_marker`."""
 
 
-Call = Listing | Folders | Look | Get | Put | Upload | Read | Delete | TryOut | Mark | Unmark
+Call = Listing | Folders | Look | Get | Put | Upload | Read | Delete | CleanUp | TryOut | Mark | Unmark
 
 
 class Ask(Message, frozen=True):

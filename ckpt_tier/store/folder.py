@@ -4,16 +4,17 @@ import contextlib
 import os
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from ckpt_tier.errors import ConfigError, IntegrityError, KeyExistsError, MissingKeyError
 from ckpt_tier.store import folder_upload
-from ckpt_tier.store.folder_paths import HIDDEN, MARKER, Root
+from ckpt_tier.store.folder_leftovers import remove_leftovers
+from ckpt_tier.store.folder_paths import HIDDEN, MARKER, TEMPORARY, Root
 from ckpt_tier.store.folder_walk import walk
-from ckpt_tier.store.protocol import Capabilities, Source, Stat, Watch
+from ckpt_tier.store.protocol import Capabilities, Leftovers, Source, Stat, Watch
 from ckpt_tier.system.clock import random_id
 from ckpt_tier.system.durable import flush, write_atomic
 
@@ -130,6 +131,10 @@ class FolderStore:
                 while folder != self._root.path:
                     folder.rmdir()
                     folder = folder.parent
+
+    def clean_up(self, prefixes: Sequence[str], older_than: float, keep: Collection[str]) -> Leftovers:
+        with self._root.errors(TEMPORARY):
+            return remove_leftovers(self._root, older_than, keep)
 
     @contextlib.contextmanager
     def _opened(self, key: str) -> Iterator[int]:

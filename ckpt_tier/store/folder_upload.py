@@ -42,8 +42,7 @@ def upload(root: Root, key: str, source: Source, watch: Watch) -> None:
     if already_there(target, source, cut, watch):
         watch.resumed(source.size)
         return
-    name = hashlib.sha256(key.encode()).hexdigest()
-    with _unfinished(temporary_folder(root), name) as (temporary, descriptor):
+    with _unfinished(temporary_folder(root), key) as (temporary, descriptor):
         try:
             _fill(descriptor, temporary, source, cut, watch)
             root.check()
@@ -85,6 +84,11 @@ def already_there(target: Path, source: Source, cut: Cut, watch: Watch) -> bool:
     )
 
 
+def partial_name(key: str) -> str:
+    """The name of a key's unfinished file."""
+    return f"{hashlib.sha256(key.encode()).hexdigest()}.partial"
+
+
 def temporary_folder(root: Root) -> Path:
     """Where unfinished files lie, made if it is not there."""
     folder = root.path / TEMPORARY
@@ -117,25 +121,25 @@ def publish_below(root: Root, temporary: Path, target: Path, *, replace: bool = 
 
 
 @contextlib.contextmanager
-def _unfinished(folder: Path, name: str) -> Iterator[tuple[Path, int]]:
+def _unfinished(folder: Path, key: str) -> Iterator[tuple[Path, int]]:
     """The temporary file and a descriptor of it, which no other upload of this key writes meanwhile.
 
     Where the file system has locks, it is what an earlier attempt left. Else it is a new one, removed afterwards: an
     upload that was killed while it hung may still cut or write its file after this one has published its own.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    temporary = folder / f"{name}.partial"
+    temporary = folder / partial_name(key)
     while True:
         descriptor = os.open(temporary, flags, 0o644)
         try:
-            if not _lock(descriptor, temporary):
+            if not lock(descriptor, temporary):
                 break
-            if _is_still(temporary, descriptor):  # else the one before us has just published or removed it
+            if is_still(temporary, descriptor):  # else the one before us has just published or removed it
                 yield temporary, descriptor
                 return
         finally:
             os.close(descriptor)
-    temporary = folder / f"{name}.{random_id()}.partial"
+    temporary = temporary.with_suffix(f".{random_id()}.partial")
     descriptor = os.open(temporary, flags | os.O_EXCL, 0o644)
     try:
         yield temporary, descriptor
@@ -144,8 +148,9 @@ def _unfinished(folder: Path, name: str) -> Iterator[tuple[Path, int]]:
         temporary.unlink(missing_ok=True)
 
 
-def _lock(descriptor: int, temporary: Path) -> bool:
-    """Locks; False on a file system without locks."""
+def lock(descriptor: int, temporary: Path) -> bool:
+    """Makes the unfinished file ours for as long as the descriptor is open; raises UnavailableError if it is another
+    process's. False on a file system without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
@@ -159,7 +164,8 @@ def _lock(descriptor: int, temporary: Path) -> bool:
     return True
 
 
-def _is_still(path: Path, descriptor: int) -> bool:
+def is_still(path: Path, descriptor: int) -> bool:
+    """Whether the open file still has this name."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from ckpt_tier.errors import ConfigError, IntegrityError, MissingKeyError, UnavailableError
 from ckpt_tier.store.fsspec_errors import no_root, translated
@@ -10,7 +10,7 @@ from ckpt_tier.store.fsspec_place import HIDDEN, Connections, Filesystem, Place
 from ckpt_tier.store.fsspec_read import children, file_info, is_there, read_into, read_range
 from ckpt_tier.store.fsspec_upload import Writer
 from ckpt_tier.store.fsspec_walk import Info, described, is_key, walk
-from ckpt_tier.store.protocol import Capabilities, Source, Stat, Watch
+from ckpt_tier.store.protocol import Capabilities, Leftovers, Source, Stat, Watch
 from ckpt_tier.system.clock import Clock, SystemClock
 
 _PROBE = ".ckpt-tier-probe"
@@ -99,6 +99,11 @@ class FsspecStore:
         self._place.path(key)
         with self._at(key) as fs:
             self._writer.delete(fs, key)
+
+    def clean_up(self, prefixes: Sequence[str], older_than: float, keep: Collection[str]) -> Leftovers:
+        """What is left does not tell its prefix: that of every prefix goes."""
+        with self._at(HIDDEN) as fs:
+            return self._writer.clean_up(fs, older_than, keep)
 
     def _children(self, folder: str) -> Sequence[Info]:
         with self._at(folder) as fs:

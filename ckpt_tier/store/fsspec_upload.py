@@ -25,7 +25,7 @@ import contextlib
 import hashlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from ckpt_tier.errors import (
@@ -39,7 +39,7 @@ from ckpt_tier.store.fsspec_errors import no_root, said
 from ckpt_tier.store.fsspec_place import HIDDEN, Filesystem, Place
 from ckpt_tier.store.fsspec_read import Cut, children, is_there, proven, read_range, size_of
 from ckpt_tier.store.fsspec_walk import described
-from ckpt_tier.store.protocol import Source, Watch
+from ckpt_tier.store.protocol import Leftovers, Source, Stat, Watch
 from ckpt_tier.store.source_body import changed, checked_pieces, opened, read_at
 from ckpt_tier.system.clock import Clock, random_id
 from ckpt_tier.system.digests import crc64nvme
@@ -258,15 +258,29 @@ class Writer:
 
     def _remove_leftovers(self, fs: Filesystem, key: str) -> None:
         """Removes what a killed upload of this key left, and every hidden file that is a day old."""
-        now = self._clock.now()
+        for hidden in list(self._unfinished(fs)):
+            if hidden.key.startswith(f"{_hidden_name(key)}.") or hidden.modified < self._clock.now() - _STALE:
+                self._remove(fs, hidden.key)
+
+    def clean_up(self, fs: Filesystem, older_than: float, keep: Collection[str]) -> Leftovers:
+        """See `ckpt_tier.store.protocol.Store.clean_up`. The age is by this machine's clock."""
+        kept = tuple(f"{_hidden_name(key)}." for key in keep)
+        before = self._clock.now() - older_than
+        gone = [each for each in self._unfinished(fs) if each.modified < before and not each.key.startswith(kept)]
+        for each in gone:
+            self._remove(fs, each.key)
+        return Leftovers(len(gone), sum(each.size for each in gone))
+
+    def _unfinished(self, fs: Filesystem) -> Iterator[Stat]:
+        """The hidden files that nobody in this process is at, by their names."""
         for entry in children(fs, f"{self._place.root}/{HIDDEN}"):
             name = str(entry["name"]).rpartition("/")[2]
-            is_ours = name.startswith(f"{_hidden_name(key)}.")
-            if name in self._live or entry["type"] != "file":
-                continue
-            if is_ours or described(name, entry, now).modified < now - _STALE:
-                with contextlib.suppress(FileNotFoundError):
-                    fs.rm_file(self._place.hidden(name))
+            if name not in self._live and entry["type"] == "file":
+                yield described(name, entry, self._clock.now())
+
+    def _remove(self, fs: Filesystem, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            fs.rm_file(self._place.hidden(name))
 
     # Names
 

@@ -28,7 +28,7 @@ SourceChangedError (the local file is not what its checksums say), NoSpaceError 
 (no such bucket, no marker file, bad URL). No exception of a library leaves a store.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -68,6 +68,13 @@ class Stat(msgspec.Struct, frozen=True):
     size: int
     crc64nvme: str | None
     modified: float
+
+
+class Leftovers(msgspec.Struct, frozen=True):
+    """What killed uploads had left behind: how many, and their bytes in all."""
+
+    count: int = 0
+    size: int = 0
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -149,6 +156,15 @@ class Store(Protocol):
 
     def delete(self, key: str) -> None:
         """Removes an object; one that is not there is success."""
+        ...
+
+    def clean_up(self, prefixes: Sequence[str], older_than: float, keep: Collection[str]) -> Leftovers:
+        """Removes what killed uploads of keys below `prefixes` have left, and says what it was. Never an object.
+
+        Only what has not grown for `older_than` seconds by the store's own clock, is not being written now, and
+        belongs to none of the keys in `keep`. An upload that wanted to go on from it begins anew. A folder's
+        leftovers don't tell their prefix: there those of every prefix go. Where a store lets nobody look, nothing is
+        removed; raises AccessDeniedError where it may be seen but not removed."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from ckpt_tier.errors import (
@@ -11,9 +11,10 @@ from ckpt_tier.errors import (
     MissingKeyError,
     UnavailableError,
 )
-from ckpt_tier.store.protocol import Capabilities, Source, Stat, Watch, check_key
+from ckpt_tier.store.protocol import Capabilities, Leftovers, Source, Stat, Watch, check_key
 from ckpt_tier.store.s3_bucket import Inspection
 from ckpt_tier.store.s3_errors import UnsupportedError
+from ckpt_tier.store.s3_leftovers import drop_leftovers
 from ckpt_tier.store.s3_proof import PROBE_FOLDER, Proof, whole_crc
 from ckpt_tier.store.s3_requests import Requests, S3Options
 from ckpt_tier.store.s3_upload import Uploader
@@ -28,7 +29,8 @@ class S3Store:
 
     Nothing is imported from boto3, and no connection made, before the first request. Requires s3:GetObject,
     s3:PutObject, s3:DeleteObject and s3:ListBucket; with s3:ListBucketMultipartUploads and
-    s3:ListMultipartUploadParts killed uploads go on where they stopped.
+    s3:ListMultipartUploadParts killed uploads go on where they stopped, and with s3:AbortMultipartUpload what nobody
+    goes on with is cleaned up.
     """
 
     def __init__(self, bucket: str, prefix: str = "", options: S3Options | None = None) -> None:
@@ -167,6 +169,9 @@ class S3Store:
     def delete(self, key: str) -> None:
         with contextlib.suppress(MissingKeyError):
             self._requests.send("delete_object", self._full(key))
+
+    def clean_up(self, prefixes: Sequence[str], older_than: float, keep: Collection[str]) -> Leftovers:
+        return drop_leftovers(self._requests, self._root, prefixes, older_than, keep)
 
     def _full(self, key: str) -> str:
         return check_key(self._root + check_key(key))

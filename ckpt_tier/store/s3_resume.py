@@ -36,7 +36,7 @@ def unfinished(
     try:
         uploads = [
             upload
-            for page in _pages(requests, "list_multipart_uploads", "KeyMarker", "UploadIdMarker", Prefix=key)
+            for page in pages(requests, "list_multipart_uploads", "KeyMarker", "UploadIdMarker", Prefix=key)
             for upload in page.get("Uploads", [])
             if upload["Key"] == key
         ]
@@ -55,7 +55,7 @@ def _parts_that_fit(
 ) -> list[Done] | None:
     by_number = {piece.number: piece for piece in cut}
     done = []
-    for page in _pages(requests, "list_parts", "PartNumberMarker", key=key, UploadId=upload_id):
+    for page in pages(requests, "list_parts", "PartNumberMarker", key=key, UploadId=upload_id):
         if need_checksums and page.get("ChecksumAlgorithm", "CRC64NVME") != "CRC64NVME":
             return None
         for part in page.get("Parts", []):
@@ -68,7 +68,8 @@ def _parts_that_fit(
     return done
 
 
-def _pages(requests: Requests, operation: str, *markers: str, key: str = "", **parameters: Any) -> Iterator[Any]:
+def pages(requests: Requests, operation: str, *markers: str, key: str = "", **parameters: Any) -> Iterator[Any]:
+    """The answers to a listing, one page after the other; `markers` are the parameters that say where it goes on."""
     while True:
         page = requests.send(operation, key, **parameters)
         yield page

@@ -22,7 +22,7 @@ from ckpt_tier.errors import (
 )
 from ckpt_tier.store.probe import try_out
 from ckpt_tier.store.protocol import Store
-from tests.stores import PIECE, Counter, source_of
+from tests.stores import PIECE, RESUMING, Counter, source_of
 
 MakeFile = Callable[[bytes], Path]
 
@@ -453,3 +453,46 @@ def test_refreshing_from_a_file_that_has_changed_leaves_the_object_as_it_was(sto
         with contextlib.suppress(SourceChangedError):  # a folder does not need to read it again
             store.refresh(key, source, Counter())
         assert whole(store, key) == data
+
+
+# What kills leave
+
+
+def cut_off(store: Store, key: str, file: Path) -> None:
+    """An upload that ended before its time, two seconds ago: servers tell the time in whole ones."""
+    with pytest.raises(CancelledError):
+        store.upload(key, source_of(file), Counter(stop_after=6 * PIECE))
+    time.sleep(2)
+
+
+def test_what_a_killed_upload_left_is_cleaned_up_and_the_upload_begins_anew(
+    store: Store, store_kind: str, make_file: MakeFile
+) -> None:
+    file = make_file(os.urandom(8 * PIECE))
+    store.put("run/0/data/1/y.pt", b"an object")
+    cut_off(store, "run/0/data/1/x.pt", file)
+    gone = store.clean_up(["run/1/data/", "run/0/data/"], 1.0, [])
+    if store_kind in RESUMING:  # the others leave nothing where they are merely cancelled
+        assert gone.count == 1
+        assert gone.size >= PIECE
+    assert keys(store) == ["run/0/data/1/y.pt"]
+    counter = Counter()
+    store.upload("run/0/data/1/x.pt", source_of(file), counter)
+    assert counter.resumed_bytes == 0
+    assert store.clean_up(["run/0/data/"], 0.0, []).count == 0
+    assert whole(store, "run/0/data/1/x.pt") == file.read_bytes()
+
+
+def test_what_is_young_or_waited_for_or_below_another_prefix_stays_and_is_gone_on_with(
+    store: Store, store_kind: str, make_file: MakeFile
+) -> None:
+    file = make_file(os.urandom(8 * PIECE))
+    cut_off(store, "run/0/data/1/x.pt", file)
+    assert store.clean_up(["run/0/data/"], 3600.0, []).count == 0
+    assert store.clean_up(["run/0/data/"], 1.0, ["run/0/data/1/x.pt"]).count == 0
+    if store_kind not in ("folder", "apart"):  # whose leftovers don't tell their prefix, as the contract says
+        assert store.clean_up(["run/1/data/", "un/0/data/", "run/0/data/2"], 1.0, []).count == 0
+    counter = Counter()
+    store.upload("run/0/data/1/x.pt", source_of(file), counter)
+    assert counter.resumed_bytes >= PIECE or store_kind not in RESUMING
+    assert whole(store, "run/0/data/1/x.pt") == file.read_bytes()

@@ -18,6 +18,7 @@ from ckpt_tier.config import (
     HotConfig,
     UploadConfig,
     ValidateConfig,
+    WatchConfig,
     default_state_dir,
     from_mapping,
     load,
@@ -69,6 +70,7 @@ def test_the_smallest_file_has_the_documented_defaults(tmp_path: Path) -> None:
         cold=ColdConfig(url="s3://bucket/prefix"),
         validate=ValidateConfig(),
         upload=UploadConfig(),
+        watch=WatchConfig(),
     )
 
 
@@ -111,6 +113,9 @@ def test_every_key_is_read_into_what_it_means(tmp_path: Path) -> None:
         order = "oldest"
         bandwidth = "200MB/s"
         attempts = 3
+        [watch]
+        verify = "content"
+        verify_every = "12h"
         """,
     )
     assert got == Config(
@@ -145,6 +150,7 @@ def test_every_key_is_read_into_what_it_means(tmp_path: Path) -> None:
         ),
         validate=ValidateConfig(level="deep", on_rejected="aside", non_finite="reject", custom="my.module:check"),
         upload=UploadConfig(order="oldest", bandwidth=200_000_000, attempts=3),
+        watch=WatchConfig(verify="content", verify_every=43_200.0),
     )
 
 
@@ -154,6 +160,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "validate": ValidateConfig,
     "cold": ColdConfig,
     "upload": UploadConfig,
+    "watch": WatchConfig,
 }
 
 
@@ -321,12 +328,6 @@ def test_variables_are_text_where_the_key_takes_text_and_toml_elsewhere(tmp_path
             "the environment variable CKPT_TIER_HOT__KEEPLAST is unknown",
             "did you mean CKPT_TIER_HOT__KEEP_LAST?",
         ),
-        (
-            "CKPT_TIER_COLD__GRACE",
-            "7d",
-            "the environment variable CKPT_TIER_COLD__GRACE is not in this version",
-            "remove it",
-        ),
     ],
 )
 def test_mistakes_in_the_environment_name_the_variable(
@@ -418,7 +419,14 @@ RUN = 'it must be a name: a letter or digit, then at most 63 of a-z 0-9 . _ -, f
             "{file}: [hot] keep_best = …: it has no keep",
             BEST,
         ),
-        (section("watch", "x = 1"), "{file}: [watch] is not in this version", "remove it"),
+        (
+            section("watch", 'verify_every = "100ms"'),
+            '{file}: [watch] verify_every = "100ms": it is less than a second',
+            (
+                'it must be a duration such as "10s", "2m", "12h" or "7d", at least a second, '
+                'for example verify_every = "30d"'
+            ),
+        ),
         (section("colt", "x = 1"), "{file}: [colt] is unknown", "did you mean [cold]?"),
         (section("", "hot = 3"), "{file}: hot is a section, not a key", "write [hot]"),
         (section("", 'name = "x"'), "{file}: name is unknown", "remove it; there are: run, run_id, state_dir"),

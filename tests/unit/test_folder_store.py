@@ -1,6 +1,7 @@
 """A folder as a cold tier: mounts that go away, links, locks, full disks and disks that lie."""
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from ckpt_tier.errors import (
     UnavailableError,
     UsageError,
 )
-from ckpt_tier.store import folder_upload
+from ckpt_tier.store import folder_leftovers, folder_upload
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.system import durable
 from tests.stores import PIECE, Counter, folder_store, source_of
@@ -481,3 +482,88 @@ def test_folders_that_are_emptied_meanwhile_do_not_fail_a_write(store: FolderSto
         list(pool.map(come_and_go, "wxyz"))
     assert not (root / "a").exists()
     assert root.is_dir()
+
+
+# Leftovers
+
+
+def age(path: Path, days: float) -> None:
+    then = time.time() - days * 86_400
+    os.utime(path, (then, then))
+
+
+def cut_off(store: FolderStore, make_file: MakeFile, key: str = KEY) -> Path:
+    """The unfinished file that a killed upload left, two days ago."""
+    with pytest.raises(CancelledError):
+        store.upload(key, source_of(make_file(os.urandom(2 * PIECE))), Counter(stop_after=PIECE))
+    [partial] = [path for path in partials(Path(store.url)) if path.suffix == ".partial"]
+    age(partial, 2)
+    return partial
+
+
+def test_unfinished_files_go_once_nothing_was_written_to_them_for_a_day(
+    store: FolderStore, root: Path, make_file: MakeFile
+) -> None:
+    partial = cut_off(store, make_file)
+    size = partial.stat().st_size
+    put = partial.with_name("0123456789abcdef.put")
+    young = partial.with_name("fedcba9876543210.put")
+    others = [partial.with_name(name) for name in ("notes.txt", "0123.put", f"{'g' * 64}.partial")]
+    for path in (put, young, *others):
+        path.write_bytes(b"12345")
+    for path in (put, *others):
+        age(path, 2)
+    gone = store.clean_up(["run/main/data/"], 86_400.0, [])
+    assert (gone.count, gone.size) == (2, size + 5)
+    assert sorted(partials(root)) == sorted([young, *others])
+
+
+def test_an_unfinished_file_that_an_upload_has_locked_stays_however_old(
+    store: FolderStore, make_file: MakeFile
+) -> None:
+    partial = cut_off(store, make_file)
+    with partial.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        assert store.clean_up([], 86_400.0, []).count == 0
+    assert store.clean_up([], 86_400.0, []).count == 1
+
+
+def test_nothing_is_cleaned_up_without_the_marker_or_behind_a_link(
+    store: FolderStore, root: Path, make_file: MakeFile, tmp_path: Path
+) -> None:
+    partial = cut_off(store, make_file)
+    (root / MARKER).rename(tmp_path / "marker")
+    with pytest.raises(UnavailableError, match="is not there"):
+        store.clean_up([], 86_400.0, [])
+    (tmp_path / "marker").rename(root / MARKER)
+    elsewhere = tmp_path / "elsewhere"
+    partial.parent.rename(elsewhere)
+    partial.parent.symlink_to(elsewhere)
+    with pytest.raises(IntegrityError, match="symbolic link"):
+        store.clean_up([], 86_400.0, [])
+    partial.parent.unlink()
+    elsewhere.rename(partial.parent)
+    link = partial.with_name(f"{'0' * 64}.partial")
+    link.symlink_to(partial)
+    assert store.clean_up([], 86_400.0, []).count == 1
+    assert link.is_symlink()
+
+
+def test_a_mount_that_goes_away_while_leftovers_are_looked_at_is_told_before_anything_goes(
+    store: FolderStore, root: Path, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial = cut_off(store, make_file)
+
+    def unmount(*_: object) -> bool:
+        (root / MARKER).unlink()
+        return True
+
+    monkeypatch.setattr(folder_leftovers, "is_still", unmount)
+    with pytest.raises(UnavailableError, match="is not there"):
+        store.clean_up([], 86_400.0, [])
+    assert partial.exists()
+
+
+def test_a_store_that_never_uploaded_has_nothing_to_clean_up(store: FolderStore, root: Path) -> None:
+    assert store.clean_up([], 0.0, []).count == 0
+    assert not (root / ".ckpt-tier-tmp").exists()
