@@ -160,7 +160,10 @@ class Pruning:
         Raises ConflictError (the worker is running), IntegrityError, UnavailableError.
         """
         agreed = {(action.path, ruling.generation) for ruling, action in plan.copies if not ruling.kept}
+        from ckpt_tier.flow.evict import recover_evictions
+
         with self._wiring.working(emit, "ckpt-tier prune --tier hot") as parts:
+            recover_evictions(parts, self._wiring.layout)
             for ruling, action in self.hot_plan(rejected=rejected).copies:
                 if not ruling.kept and (action.path, ruling.generation) in agreed:
                     self._clock.sleep(0)

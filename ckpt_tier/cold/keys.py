@@ -1,7 +1,7 @@
 """The layout of the cold tier: every key there is, and how to read one back.
 
 <run>/run.json
-<run>/configs/<16 hex digits of its SHA-256>.toml
+<run>/_configs/<16 hex digits of its SHA-256>.toml
 <run>/<series>/manifests/000000740000.<generation>.json
 <run>/<series>/data/000000740000/<member id>/<path>
 <run>/<series>/data/000000740000/<member id>/SHA256SUMS.<member id>
@@ -17,7 +17,8 @@ import re
 from ckpt_tier.core.nouns import ID_HEX_DIGITS, STEP_DIGITS
 
 RUN_DOCUMENT = "run.json"
-CONFIGS = "configs"
+CONFIGS = "_configs"
+"""No series can have such a name."""
 _GENERATION = re.compile(rf"(\d{{{STEP_DIGITS}}})\.([0-9a-f]{{{ID_HEX_DIGITS}}})\.json")
 _MEMBER_FILE = re.compile(rf"(\d{{{STEP_DIGITS}}})/([0-9a-f]{{{ID_HEX_DIGITS}}})/.+")
 _RECEIPT = re.compile(r"(?P<save>[A-Za-z0-9_][A-Za-z0-9._-]{0,95})/rank-(?P<rank>\d{1,6})-of-(?P<world>\d{1,7})\.json")

@@ -39,11 +39,7 @@ class Manifests:
 
     def series(self) -> list[str]:
         """The series that the run has in the cold tier. Folders with names that no series can have are left out."""
-        return [name for name in self.store.folders(f"{self.run}/") if is_name(name) and self._is_series(name)]
-
-    def _is_series(self, name: str) -> bool:
-        """The folder of the configuration's copies is one only if it also has what a series has: folders."""
-        return name != keys.CONFIGS or bool(self.store.folders(keys.configs_prefix(self.run)))
+        return [name for name in self.store.folders(f"{self.run}/") if is_name(name)]
 
     def entries(self, series: str, from_step: int = 0) -> list[Entry]:
         """The series' manifests from `from_step` on, by step."""

@@ -158,7 +158,8 @@ def recover_evictions(parts: Parts, layout: Layout) -> None:
     """
     for hidden, original in list(_leaving(parts.hot)):
         if hidden.name.endswith(".evicted"):
-            shutil.rmtree(hidden)
+            if hidden.is_dir() and not hidden.is_symlink():  # only a folder gets that name from here
+                shutil.rmtree(hidden)
         elif not _put_back(hidden, original):
             try:
                 _finish(parts, layout, hidden, original)

@@ -1,12 +1,10 @@
-"""What `prune --tier hot` deletes: what `sync` would evict, copies of what was pruned, and rejected files.
+"""What `prune --tier hot` deletes: what `sync` would evict, and rejected files.
 
-Three kinds, each with its own proof, and all by the same steps (`flow.evict`: renamed, looked at once more, unlinked; a
-crash in between gives the file its name back):
+Both by the same steps (`flow.evict`: renamed, looked at once more, unlinked; a crash in between gives the file its name
+back), and each with its own proof:
 
-- what reconcile would evict now: the cold tier provably holds it;
-- a copy whose generation was pruned from the cold tier and that the hot tier's own policy does not keep: its tombstone
-  must cover exactly these bytes. This is the one deletion of good bytes that no manifest holds any more; it takes a
-  person who asks for it and says yes;
+- what reconcile would evict now: the cold tier provably holds it. A copy whose generation was pruned from the cold tier
+  is the only one: it stays, and says so;
 - with `--rejected`, a file that failed validation, where a good checkpoint of its series was saved later and is
   committed. It is corrupt; nothing that could be restored is lost.
 """
@@ -15,21 +13,14 @@ import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from ckpt_tier.cold.manifests import Entry
-from ckpt_tier.cold.tombstones import read_tombstone
 from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time
-from ckpt_tier.errors import ConflictError, IntegrityError, MissingKeyError
 from ckpt_tier.flow import evict
 from ckpt_tier.flow.parts import Parts
-from ckpt_tier.flow.proof import covers
 from ckpt_tier.flow.prune import Ruling
 from ckpt_tier.flow.reconcile import Action, Kind
-from ckpt_tier.flow.retry import persistently
 from ckpt_tier.inbox import HIDDEN
 from ckpt_tier.journal.saves import Save
-
-PRUNED = "pruned from the cold tier, and not kept here: this may be the last copy"
 
 
 def rule_on_copies(actions: Iterable[Action]) -> list[tuple[Ruling, Action]]:
@@ -38,8 +29,8 @@ def rule_on_copies(actions: Iterable[Action]) -> list[tuple[Ruling, Action]]:
     for action in actions:
         if action.kind not in (Kind.KEEP, Kind.EVICT) or action.save is None:
             continue
-        kept = (action.kind is Kind.KEEP or bool(action.after)) and not action.pruned
-        reasons = [PRUNED if action.pruned else action.reason]
+        kept = action.kind is Kind.KEEP or bool(action.after)
+        reasons = [action.reason]
         if action.after:
             reasons.append(f"waits for {action.after}")
         rulings.append((_ruling(action, kept=kept, reasons=tuple(reasons)), action))
@@ -72,15 +63,7 @@ def delete(parts: Parts, action: Action) -> bool:
         return False
     if save.state is State.REJECTED:
         return _delete_rejected(parts, save)
-    if not action.pruned:
-        return evict.evict(parts, save, action.reason)
-    _prove_pruned(parts, save)
-    gone = evict.discard(parts, save, PRUNED) if (parts.hot / save.path).exists() else False
-    if save.links and (gone or not (parts.hot / save.path).exists()):
-        for link in save.links:
-            parts.inbox.release(link)
-        gone = True
-    return gone
+    return evict.evict(parts, save, action.reason)
 
 
 def _delete_rejected(parts: Parts, save: Save) -> bool:
@@ -102,24 +85,6 @@ def _delete_aside(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _prove_pruned(parts: Parts, save: Save) -> None:
-    manifests = parts.cold.manifests
-    if save.generation is None or save.digests is None:
-        raise IntegrityError(f"{save.path} has not been validated")
-    generation = save.generation
-    try:
-        tombstone = persistently(lambda: read_tombstone(manifests, save.series, save.step, generation), parts.clock)
-    except MissingKeyError as error:
-        raise IntegrityError(f"the tombstone of {save.path} is gone") from error
-    if not all(covers(tombstone.manifest, digest.path, digest.size, digest.sha256) for digest in save.digests):
-        raise IntegrityError(f"the tombstone of {save.path} covers other bytes")
-    try:
-        persistently(lambda: manifests.read_fresh(Entry(save.series, save.step, generation, 0.0)), parts.clock)
-    except MissingKeyError:
-        return
-    raise ConflictError(f"{save.path} is committed again", "it was saved again meanwhile", "run it again")
 
 
 def _ruling(action: Action, *, kept: bool, reasons: tuple[str, ...]) -> Ruling:

@@ -13,8 +13,8 @@ The order for one series, and why nothing that is referred to, or is about to be
 A commit that adopts an object which is older than half the grace writes it anew first (`flow.upload`), and step 5 sees
 that. One that found it younger has half the grace left, from that look to its manifest, before (b) can call the
 object old; then (c) shows the manifest. What stays open is a process that is stopped between 5 and 6 for as long as
-it takes to write the object anew, look at it and commit. Even then no checkpoint is lost at once: `evict` looks at
-every object again before it deletes the hot copy, and `verify` reports what is missing.
+it takes to write the object anew, look at it and commit: `evict` looks at every object again before it deletes the hot
+copy, but a stop that lasts beyond that as well would lose the checkpoint; `verify` reports what is missing.
 
 A crash anywhere leaves some of the objects of step 4: nothing refers to them, and the next prune frees them. A
 manifest that can't be read protects all data of its step; a name among the manifests that this version can't read

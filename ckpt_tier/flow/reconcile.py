@@ -71,7 +71,6 @@ class Action(msgspec.Struct, frozen=True, kw_only=True):
     save: Save | None = None
     ticket: Ticket | None = None
     links: tuple[str, ...] = ()
-    pruned: bool = False
 
 
 _ORDER = {kind: rank for rank, kind in enumerate(Kind)}
@@ -256,7 +255,7 @@ def _next_for_committed(save: Save, view: View, *, on_disk: bool) -> Iterator[Ac
     if not on_disk:
         yield _act(Kind.FORGET, save, "committed, and no hot copy is left")
     elif (reason := pruned(save, view)) and not has_hot_copy(save, view):
-        yield _keep_pruned(save, reason)
+        yield _act(Kind.KEEP, save, reason)
     elif not reason and not is_committed(save, view):
         yield _act(Kind.UPLOAD, save, "its manifest is gone from the cold tier")
     elif (links := links_of(save, view)) and not is_damaged(save, view):
@@ -406,7 +405,7 @@ def _retain(copies: list[Save], view: View) -> Iterator[Action]:
             elif verdict.kept:
                 yield _act(Kind.KEEP, save, why)
             elif reason := pruned(save, view):
-                yield _keep_pruned(save, reason)
+                yield _act(Kind.KEEP, save, reason)
             elif each.is_valid and _may_go(save, view):
                 yield _act(Kind.EVICT, save, f"committed, and {why}")
             else:
@@ -415,10 +414,6 @@ def _retain(copies: list[Save], view: View) -> Iterator[Action]:
 
 def _may_go(save: Save, view: View) -> bool:
     return save.state is State.COMMITTED and is_committed(save, view) and save.id not in view.busy
-
-
-def _keep_pruned(save: Save, reason: str) -> Action:
-    return msgspec.structs.replace(_act(Kind.KEEP, save, reason), pruned=True)
 
 
 def _judge(every: list[_Together], view: View) -> dict[int, Verdict]:

@@ -79,10 +79,10 @@ def test_the_url_alone_brings_every_series_back_with_its_settings(gone: Ground, 
 
 def test_the_next_sync_has_nothing_to_do_and_a_second_recovery_fetches_nothing(gone: Ground, new: NewMachine) -> None:
     new.recover()
-    before = sorted(path for path in gone.cold.rglob("*") if path.is_file() and "configs" not in path.parts)
+    before = sorted(path for path in gone.cold.rglob("*") if path.is_file() and "_configs" not in path.parts)
     synced = new.run("sync", "--json").document
     assert (synced["committed"], synced["evicted"], synced["trouble"], synced["warnings"]) == ([], [], [], [])
-    after = sorted(path for path in gone.cold.rglob("*") if path.is_file() and "configs" not in path.parts)
+    after = sorted(path for path in gone.cold.rglob("*") if path.is_file() and "_configs" not in path.parts)
     assert after == before
     again = new.recover("--json").document
     assert not again["config_written"]
@@ -221,7 +221,7 @@ def test_a_worker_at_the_folder_is_left_alone(new: NewMachine) -> None:
 
 def planted(gone: Ground, text: str) -> None:
     """A configuration that somebody put to the run after ours."""
-    path = gone.cold / "swelu" / "configs" / f"{config_id(text.encode())}.toml"
+    path = gone.cold / "swelu" / "_configs" / f"{config_id(text.encode())}.toml"
     path.write_text(text)
     os.utime(path, (4_000_000_000, 4_000_000_000))
 
@@ -250,12 +250,12 @@ def test_a_planted_configuration_runs_nothing_and_leads_nowhere(gone: Ground, ne
 def test_an_unreadable_one_is_a_warning_and_the_one_before_it_counts(gone: Ground, new: NewMachine, text: str) -> None:
     planted(gone, text)
     out = new.recover().out
-    assert "warning: swelu/configs/" in out
+    assert "warning: swelu/_configs/" in out
     assert "keep_last = 2" in new.config.read_text()
 
 
 def test_without_a_copy_the_layout_comes_from_the_manifests(gone: Ground, new: NewMachine) -> None:
-    for path in (gone.cold / "swelu" / "configs").iterdir():
+    for path in (gone.cold / "swelu" / "_configs").iterdir():
         path.unlink()
     out = new.recover().out
     assert "the run has no readable copy of its configuration: the defaults hold" in out
@@ -282,7 +282,7 @@ def test_paths_that_fit_no_layout_come_back_all_the_same(ground: Ground) -> None
     (ground.hot / "model_gpu0/model_step_9.safetensors").unlink()
     ckpt_tier.open(ground.config, worker=False).saved(odd, 9, series="0")
     ground.run("sync")
-    for path in (ground.cold / "swelu" / "configs").iterdir():
+    for path in (ground.cold / "swelu" / "_configs").iterdir():
         path.unlink()
     new = NewMachine(ground)
     out = new.recover().out

@@ -121,7 +121,7 @@ def test_a_bucket_and_its_url_are_enough(bucket: tuple[Bucket, Trouble], place: 
     synced = new.run("sync", "--json").document
     assert (synced["committed"], synced["evicted"], synced["trouble"]) == ([], [], [])
     sent = [word.partition("?")[0] for word in trouble.seen if word.startswith(("PUT", "POST"))]
-    assert [word for word in sent if "/configs/" not in word] == [], "nothing is uploaded again"
+    assert [word for word in sent if "/_configs/" not in word] == [], "nothing is uploaded again"
 
     trouble.seen.clear()
     new.run("sync", "-q")

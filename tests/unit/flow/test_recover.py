@@ -57,7 +57,7 @@ def test_a_listing_tells_what_a_run_holds(tiers: TwoTiers) -> None:
 
 
 def test_a_run_without_a_checkpoint_has_none() -> None:
-    begun = [Stat("run/run.json", 80, None, 5.0), Stat("run/configs/0123456789abcdef.toml", 80, None, 6.0)]
+    begun = [Stat("run/run.json", 80, None, 5.0), Stat("run/_configs/0123456789abcdef.toml", 80, None, 6.0)]
     assert summarise("run", begun) == Listing(series=0, checkpoints=0, size=0, newest=())
 
 
@@ -298,7 +298,7 @@ def test_killed_at_any_touch_of_the_world_a_recovery_is_finished_by_the_next(bac
 
 
 def copies(tiers: TwoTiers) -> list[Path]:
-    return sorted((tiers.cold / "run" / "configs").glob("*.toml"))
+    return sorted((tiers.cold / "run" / "_configs").glob("*.toml"))
 
 
 class Asked(FolderStore):
@@ -311,7 +311,7 @@ class Asked(FolderStore):
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         self.asked.append(f"put {key}")
-        if self._refuse and "/configs/" in key:
+        if self._refuse and "/_configs/" in key:
             raise UnavailableError("refused by the test")
         super().put(key, data, if_absent=if_absent)
 
@@ -342,7 +342,7 @@ def test_a_copy_is_kept_once_per_content_and_an_idle_sync_asks_nothing_for_it(ti
     tiers.lose_journal()
     again = Asked(tiers.cold)
     tiers.sync(again)
-    assert [asked.split()[0] for asked in again.asked if "/configs/" in asked] == ["stat"]
+    assert [asked.split()[0] for asked in again.asked if "/_configs/" in asked] == ["stat"]
     assert len(copies(tiers)) == 2
 
 

@@ -15,7 +15,7 @@ from ckpt_tier.core.pieces import PieceChecksums
 from ckpt_tier.core.states import State
 from ckpt_tier.journal import journal as journal_module
 from ckpt_tier.journal.journal import FILE_NAME, Journal, peek, peek_verdicts
-from ckpt_tier.journal.saves import Save
+from ckpt_tier.journal.saves import Save, SavedFile
 from ckpt_tier.journal.verdicts import Verdict
 
 
@@ -28,8 +28,14 @@ def save(step: int) -> Save:
         stamp=Stamp(step, 1_200_000_000, 3),
         saved_at=float(step),
         state=State.COMMITTED,
-        digest=FileDigest(f"{step}.pt", 1_200_000_000, 0o644, 3, "ab" * 32, "0" * 16),
-        pieces=PieceChecksums(64 * 2**20, tuple(range(18))),
+        files=(
+            SavedFile(
+                path=f"model_gpu0/model_step_{step}.pt",
+                stamp=Stamp(step, 1_200_000_000, 3),
+                digest=FileDigest(f"{step}.pt", 1_200_000_000, 0o644, 3, "ab" * 32, "0" * 16),
+                pieces=PieceChecksums(64 * 2**20, tuple(range(18))),
+            ),
+        ),
         generation=f"{step:016x}",
     )
 
@@ -141,12 +147,12 @@ import sys
 from pathlib import Path
 from ckpt_tier.journal import journal
 from ckpt_tier.core.nouns import Stamp
-from ckpt_tier.journal.saves import Save
+from ckpt_tier.journal.saves import Save, SavedFile
 journal.FREE_PAGES = 10
 opened = journal.Journal.open(Path(sys.argv[1]))
 print("open", flush=True)
 while True:
-    rows = [opened.put(Save(series="0", step=step, path="x" * 2000, stamp=Stamp(1, 2, 3), saved_at=0.0))
+    rows = [opened.put(Save(series="0", step=step, path="x" * 2000, stamp=Stamp(1, 2, 3), files=(), saved_at=0.0))
             for step in range(100, 600)]
     for row in rows:
         opened.forget(row.id)
@@ -165,8 +171,7 @@ def test_a_kill_in_the_middle_of_it_loses_nothing(tmp_path: Path) -> None:
             [sys.executable, "-c", COMPACTING, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
         )
         assert process.stdout is not None
-        while "compacting" not in process.stdout.readline():
-            pass
+        assert any("compacting" in line for line in process.stdout)
         time.sleep(delay)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
