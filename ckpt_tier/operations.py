@@ -21,8 +21,10 @@ from ckpt_tier.wiring import Wiring
 if TYPE_CHECKING:
     from ckpt_tier.cold.manifest import Manifest
     from ckpt_tier.cold.manifests import Entry
+    from ckpt_tier.core.branches import Branch
     from ckpt_tier.core.events import Emit
     from ckpt_tier.flow.listing import Listed
+    from ckpt_tier.flow.observe import Marks
     from ckpt_tier.flow.reconcile import Action
     from ckpt_tier.flow.status import Status
     from ckpt_tier.flow.verify import Verified
@@ -88,6 +90,7 @@ class Operations:
         With `away`, a cold tier that can't be reached is told to it, and what the hot tier has is returned; without it,
         UnavailableError is raised.
         """
+        from ckpt_tier.cold.branches import list_branches
         from ckpt_tier.cold.pins import read_pins
         from ckpt_tier.flow.listing import merge
         from ckpt_tier.flow.retry import persistently
@@ -97,6 +100,7 @@ class Operations:
         entries: list[Entry] = []
         manifests: dict[Entry, Manifest] = {}
         pins: dict[tuple[str, int], str] = {}
+        branches: tuple[Branch, ...] = ()
         try:
             with contextlib.suppress(NotFoundError):  # the run has not begun
                 entries = self.entries(series)
@@ -104,13 +108,14 @@ class Operations:
                 manifests, _ = cold.read_all(reversed(entries), None if read_all else READ_AT_MOST)
                 names = [series] if series else persistently(cold.series, self._clock)
                 pins = persistently(lambda: read_pins(cold, names), self._clock)
+                branches = persistently(lambda: list_branches(cold, names), self._clock)
         except UnavailableError as error:
             if away is None:
                 raise
             away(error)
         hot = scan(self._config.hot.path, self._wiring.layout).copies if self._config.hot.path.is_dir() else []
         saves, _ = peek(self._config.state_dir) or ([], None)
-        return merge(entries, manifests, [f for f in hot if series in (None, f.series)], saves, pins)
+        return merge(entries, manifests, [f for f in hot if series in (None, f.series)], saves, pins, branches)
 
     def status(self) -> Status:
         """Everything on one screen. Changes nothing; when the cold tier can't be reached, says so in it."""
@@ -283,7 +288,7 @@ class Operations:
             except NotFoundError:
                 entries = []  # the run has not begun
         saves, _ = peek(self._config.state_dir) or ([], None)
-        pins, tombstones = self._kept_and_pruned(saves) if entries is not None else (set(), {})
+        marks = self._marks(saves) if entries is not None else None
         if entries is None:
             committed = {(s.series, s.step, s.generation or "") for s in saves if s.state is State.COMMITTED}
         else:
@@ -295,8 +300,7 @@ class Operations:
             saves,
             committed,
             now=self._clock.now(),
-            pins=pins,
-            tombstones=tombstones,
+            marks=marks,
             damaged=[verdict.key for verdict in peek_verdicts(self._config.state_dir) if verdict.problem],
         )
         return view, [*found.problems, *self._unnamed(), *self._hook_errors()]
@@ -312,20 +316,18 @@ class Operations:
             for each in still_unnamed(self._config.hot.path, self._wiring.layout, self._clock.now())
         ]
 
-    def _kept_and_pruned(self, saves: list[Save]) -> tuple[set[tuple[str, int]], dict[tuple[str, int, str], float]]:
-        """The pins and tombstones that matter to what is on the hot tier."""
-        from ckpt_tier.cold.pins import list_pins
-        from ckpt_tier.cold.tombstones import list_tombstones
-        from ckpt_tier.flow.observe import oldest_steps, waiting
+    def _marks(self, saves: list[Save]) -> Marks | None:
+        """The marks that matter to what is on the hot tier; None where the run has not begun."""
+        from ckpt_tier.flow.observe import list_marks, oldest_steps, waiting
         from ckpt_tier.flow.retry import persistently
         from ckpt_tier.hot.scan import scan
 
         try:
             manifests, layout = self._wiring.cold.manifests, self._wiring.layout
         except NotFoundError:
-            return set(), {}  # the run has not begun
+            return None
         oldest = oldest_steps(scan(self._config.hot.path, layout).copies, saves, waiting(self._wiring.inbox, layout))
-        return persistently(lambda: (list_pins(manifests, oldest), list_tombstones(manifests, oldest)), self._clock)
+        return persistently(lambda: list_marks(manifests, oldest), self._clock)
 
     def _hook_errors(self) -> list[str]:
         """The last complaints of the hook: in the hot folder, or, where that was full, in the state folder."""

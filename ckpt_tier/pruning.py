@@ -1,4 +1,4 @@
-"""What `prune`, `pin` and `unpin` ask of both tiers of one configuration: plan first, then carry out exactly that."""
+"""What `prune`, `pin`, `unpin` and `abandon` ask of both tiers: plan first, then carry out exactly that."""
 
 from __future__ import annotations
 
@@ -24,12 +24,21 @@ if TYPE_CHECKING:
     from ckpt_tier.cold.manifest import Manifest
     from ckpt_tier.cold.manifests import Entry, Manifests
     from ckpt_tier.cold.pins import Pin
+    from ckpt_tier.core.branches import Branch
     from ckpt_tier.core.events import Emit
     from ckpt_tier.flow.reconcile import Action
     from ckpt_tier.store.protocol import Stat
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class LeftBranch(msgspec.Struct, frozen=True, kw_only=True):
+    """One series that training went back in. `checkpoints` counts the committed generations on the old branch."""
+
+    series: str
+    after_step: int
+    checkpoints: int
 
 
 class ColdPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +103,8 @@ class Pruning:
 
         Raises NotFoundError (no such run or series), UnavailableError, ConflictError (somebody prunes just now).
         """
+        from ckpt_tier.cold.branches import list_branches
+
         manifests = self._wiring.cold.manifests
         names = self._series(series)
         entries = [entry for name in names for entry in self._ask(manifests.entries, name)]
@@ -107,7 +118,8 @@ class Pruning:
             raise NotFoundError(f"the series {series!r} has no committed checkpoint", fix="see `ckpt-tier list`")
         now = self._clock.now()
         policy = self._config.cold.retention
-        rulings = rule(policy, found, damaged, self._protected(names), now)
+        branches = self._ask(list_branches, manifests, names)
+        rulings = rule(policy, found, damaged, self._protected(names), now, branches)
         loose = self._find_loose(names, now if dry_run else self._store_now())
         doomed = {(r.series, r.step, r.generation) for r in rulings if not r.kept}
         return ColdPlan(
@@ -207,6 +219,44 @@ class Pruning:
         for name, _ in pinned:
             self._ask(remove_pin, manifests, name, step)
         return pinned
+
+    def abandon(self, after: int, series: str | None) -> list[LeftBranch]:
+        """Notes, in one series or in each, that what was saved until now for steps after `after` is abandoned.
+
+        Raises NotFoundError when there is no such step to go on from.
+        """
+        from ckpt_tier.cold.branches import write_branch
+        from ckpt_tier.core.branches import Branch
+
+        manifests, now = self._wiring.cold.manifests, self._clock.now()
+        names = [name for name in self._series(series) if self._has(manifests, name, after)]
+        if not names:
+            from ckpt_tier.flow.listing import no_such_step
+
+            raise no_such_step(manifests, self._series(series), after)
+        branches = [Branch(name, after, now) for name in names]
+        for branch in branches:
+            self._ask(write_branch, manifests, branch)
+        return [self._left(branch) for branch in branches]
+
+    def take_back(self, after: int, series: str | None) -> list[LeftBranch]:
+        """Takes back what was abandoned after a step. Raises NotFoundError when nothing was."""
+        from ckpt_tier.cold.branches import list_branches, remove_branch
+
+        manifests = self._wiring.cold.manifests
+        branches = [b for b in self._ask(list_branches, manifests, self._series(series)) if b.after == after]
+        if not branches:
+            raise NotFoundError(f"nothing was abandoned after step {after}", fix="see `ckpt-tier list`")
+        left = [self._left(branch) for branch in branches]
+        for branch in branches:
+            self._ask(remove_branch, manifests, branch)
+        return left
+
+    def _left(self, branch: Branch) -> LeftBranch:
+        manifests = self._wiring.cold.manifests
+        found, _ = self._ask(manifests.read_all, self._ask(manifests.entries, branch.series, branch.after + 1))
+        count = sum(branch.holds(m.series, m.step, m.saved) for m in found.values())
+        return LeftBranch(series=branch.series, after_step=branch.after, checkpoints=count)
 
     def _find_loose(self, names: Iterable[str], now: float) -> dict[str, Loose]:
         manifests, grace = self._wiring.cold.manifests, self._config.cold.grace

@@ -9,6 +9,7 @@ from ckpt_tier.cold.pins import Pin
 from ckpt_tier.doctor.finding import Finding
 from ckpt_tier.flow.listing import Listed
 from ckpt_tier.flow.verify import Verified
+from ckpt_tier.pruning import LeftBranch
 
 
 class ErrorDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,6 +237,14 @@ class UnpinDocument(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: str = "ckpt-tier/unpin/1"
     unpinned: tuple[tuple[str, int], ...]
+
+
+class AbandonDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`abandon`: the branches that training has left; `undone`: that count again."""
+
+    schema: str = "ckpt-tier/abandon/1"
+    undone: bool
+    branches: tuple[LeftBranch, ...]
 
 
 class FoundSeries(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ COMMANDS = {
     "status": "What would be lost now, what waits, what needs a person.",
     "verify": "Prove that the cold tier holds what it should.",
     "prune": "Remove by the retention policy: from the cold tier, or from the hot one now.",
+    "abandon": "Training went back: leave the later steps of the old branch behind.",
     "pin": "Keep a step, whatever retention says.",
     "unpin": "Leave a pinned step to retention again.",
     "doctor": "Try everything that ckpt-tier relies on, and say what to mend.",

@@ -27,7 +27,7 @@ def _cells(row: Listed, *, long: bool) -> tuple[str, ...]:
         (saved[:19] if long else saved[:16]).replace("T", " ") if saved else "",
         "" if row.size_bytes is None else format_size(row.size_bytes),
         "hot+cold" if row.hot and cold else "hot" if row.hot else "cold",
-        "new" if row.state == "hot" else row.state,
+        "abandoned" if row.abandoned else "new" if row.state == "hot" else row.state,
         (row.generation if long else row.generation[:8]) if row.generation else "",
         row.pin or "",
         " ".join(f"{name}={value:.6g}" for name, value in row.metrics.items()),

@@ -8,6 +8,7 @@
 <run>/<series>/receipts/000000740000/<save id>/rank-3-of-6.json
 <run>/<series>/pins/000000740000.json
 <run>/<series>/tombstones/000000740000.<generation>.json
+<run>/<series>/notes/abandoned.000000740000.<microseconds since the epoch>.json
 
 Where a share has no save id, its time of saving stands in its place: _at-<microseconds since the epoch>.
 """
@@ -23,6 +24,7 @@ _GENERATION = re.compile(rf"(\d{{{STEP_DIGITS}}})\.([0-9a-f]{{{ID_HEX_DIGITS}}})
 _MEMBER_FILE = re.compile(rf"(\d{{{STEP_DIGITS}}})/([0-9a-f]{{{ID_HEX_DIGITS}}})/.+")
 _RECEIPT = re.compile(r"(?P<save>[A-Za-z0-9_][A-Za-z0-9._-]{0,95})/rank-(?P<rank>\d{1,6})-of-(?P<world>\d{1,7})\.json")
 _CONFIG = re.compile(rf"([0-9a-f]{{{ID_HEX_DIGITS}}})\.toml")
+_BRANCH = re.compile(rf"abandoned\.(\d{{{STEP_DIGITS}}})\.(\d{{16}})\.json")
 _PIN = re.compile(rf"(\d{{{STEP_DIGITS}}})\.json")
 
 
@@ -87,8 +89,12 @@ def sums_name(member: str) -> str:
     return f"SHA256SUMS.{member}"
 
 
+def all_receipts_prefix(run: str, series: str) -> str:
+    return f"{run}/{series}/receipts/"
+
+
 def receipts_prefix(run: str, series: str, step: int) -> str:
-    return f"{run}/{series}/receipts/{step_name(step)}/"
+    return f"{all_receipts_prefix(run, series)}{step_name(step)}/"
 
 
 def receipt_key(run: str, series: str, step: int, save_id: str | None, saved: float, rank: int, world_size: int) -> str:
@@ -100,6 +106,21 @@ def receipt_key(run: str, series: str, step: int, save_id: str | None, saved: fl
 def is_receipt_name(name: str) -> bool:
     """Whether the part of a key after `receipts_prefix` is that of a receipt."""
     return _RECEIPT.fullmatch(name) is not None
+
+
+def notes_prefix(run: str, series: str) -> str:
+    return f"{run}/{series}/notes/"
+
+
+def branch_key(run: str, series: str, after: int, before: float) -> str:
+    """`before` in seconds since the epoch."""
+    return f"{notes_prefix(run, series)}abandoned.{step_name(after)}.{round(before * 1e6):016d}.json"
+
+
+def parse_branch_name(name: str) -> tuple[int, float] | None:
+    """(step, seconds since the epoch) from the last segment of a branch's key; None for anything else."""
+    match = _BRANCH.fullmatch(name)
+    return (int(match[1]), int(match[2]) / 1e6) if match else None
 
 
 def pins_prefix(run: str, series: str) -> str:

@@ -4,11 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from ckpt_tier.cold.branches import list_branches
 from ckpt_tier.cold.manifest import Manifest
 from ckpt_tier.cold.manifests import Entry, Manifests
+from ckpt_tier.core.branches import Branch, branch_of
 from ckpt_tier.core.events import Emit, PassedOver
 from ckpt_tier.core.states import State
-from ckpt_tier.core.units import format_time
+from ckpt_tier.core.units import format_time, parse_time
 from ckpt_tier.errors import NotFoundError
 from ckpt_tier.hot.scan import HotCopy
 from ckpt_tier.journal.saves import Save
@@ -23,6 +25,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
         state: a journal state, "committed", or "hot" for a file nobody has taken up yet.
         hot: a hot copy exists.
         rank: of a share that is not part of a committed checkpoint yet.
+        abandoned: it lies on a branch that training has left.
         pin: "pinned", with the reason that was given; None if the step is not.
     """
 
@@ -37,6 +40,7 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     metrics: dict[str, float] = {}
     rank: int | None = None
     pin: str | None = None
+    abandoned: bool = False
 
 
 def merge(
@@ -45,6 +49,7 @@ def merge(
     hot: Iterable[HotCopy],
     saves: Iterable[Save],
     pins: Mapping[tuple[str, int], str] | None = None,
+    branches: Iterable[Branch] = (),
 ) -> list[Listed]:
     """Both tiers in one list, by series and step."""
     rows: dict[tuple[str, int, str], Listed] = {}
@@ -69,7 +74,17 @@ def merge(
             msgspec.structs.replace(there, hot=True) if there else row
         )
     listed = [rows[key] for key in sorted(rows)]
-    return [msgspec.structs.replace(row, pin=(pins or {}).get((row.series, row.step))) for row in listed]
+    return [
+        msgspec.structs.replace(
+            row, pin=(pins or {}).get((row.series, row.step)), abandoned=_is_abandoned(row, branches)
+        )
+        for row in listed
+    ]
+
+
+def _is_abandoned(row: Listed, branches: Iterable[Branch]) -> bool:
+    saved = row.saved_at or row.committed_at
+    return saved is not None and branch_of(branches, row.series, row.step, parse_time(saved)) is not None
 
 
 def _of_hot_copy(copy: HotCopy, save: Save | None) -> Listed:
@@ -104,8 +119,9 @@ def by_step(manifests: Manifests, series: str, step: int, generation: str | None
 
 
 def newest_first(manifests: Manifests, series: str, emit: Emit) -> list[Manifest]:
-    """The series' manifests, saved last first, without those that can't be trusted; says why each of these was passed
-    over. Raises NotFoundError if the series has none at all."""
+    """The series' manifests, saved last first, without those that can't be trusted and those on a branch that training
+    has left (unless there are no others); says why each newer one was passed over. Raises NotFoundError if the series
+    has none at all."""
     entries = manifests.entries(series)
     if not entries:
         raise NotFoundError(
@@ -114,7 +130,15 @@ def newest_first(manifests: Manifests, series: str, emit: Emit) -> list[Manifest
     found, damaged = manifests.read_all(entries)
     for entry, error in damaged.items():
         emit(PassedOver(series=series, step=entry.step, reason=str(error)))
-    return sorted(found.values(), key=lambda m: (m.saved, m.step), reverse=True)
+    ordered = sorted(found.values(), key=lambda m: (m.saved, m.step), reverse=True)
+    branches = list_branches(manifests, [series])
+    left = {m.key: branch for m in ordered if (branch := branch_of(branches, m.series, m.step, m.saved)) is not None}
+    alive = [manifest for manifest in ordered if manifest.key not in left]
+    if not alive:
+        return ordered
+    for manifest in ordered[: ordered.index(alive[0])]:
+        emit(PassedOver(series=series, step=manifest.step, reason=left[manifest.key].reason))
+    return alive
 
 
 def no_such_step(manifests: Manifests, names: Sequence[str], step: int, generation: str | None = None) -> NotFoundError:

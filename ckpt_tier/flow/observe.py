@@ -4,8 +4,12 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from ckpt_tier.cold.branches import list_branches
 from ckpt_tier.cold.manifests import Manifests
+from ckpt_tier.cold.pins import list_pins
+from ckpt_tier.cold.tombstones import list_tombstones
 from ckpt_tier.config import Config
+from ckpt_tier.core.branches import Branch
 from ckpt_tier.core.nouns import DEFAULT_SERIES, Stamp
 from ckpt_tier.core.units import format_time
 from ckpt_tier.flow.view import Link, Rules, View
@@ -17,6 +21,30 @@ from ckpt_tier.inbox import Inbox, Ticket
 from ckpt_tier.journal.saves import Save
 
 
+class Marks(msgspec.Struct, frozen=True):
+    """What people and prunes have said of checkpoints in the cold tier: small objects beside the manifests.
+
+    Attributes:
+        pins: (series, step).
+        tombstones: (series, step, generation), and the second at which the store took each.
+        branches: those that training has left.
+    """
+
+    pins: frozenset[tuple[str, int]] = frozenset()
+    tombstones: Mapping[tuple[str, int, str], float] = {}
+    branches: tuple[Branch, ...] = ()
+
+
+def list_marks(manifests: Manifests, oldest: Mapping[str, int]) -> Marks:
+    """The marks of these series, tombstones from the given steps on. To be listed after the manifests: a prune writes
+    the tombstone before it deletes the manifest."""
+    return Marks(
+        pins=frozenset(list_pins(manifests, oldest)),
+        tombstones=list_tombstones(manifests, oldest),
+        branches=list_branches(manifests, oldest),
+    )
+
+
 def observe(
     config: Config,
     layout: Layout,
@@ -25,8 +53,7 @@ def observe(
     committed: Iterable[tuple[str, int, str]],
     *,
     now: float,
-    pins: Iterable[tuple[str, int]] = (),
-    tombstones: Mapping[tuple[str, int, str], float] | None = None,
+    marks: Marks | None = None,
     postponed: Mapping[str, float] | None = None,
     busy: Iterable[int] = (),
     damaged: Iterable[tuple[str, int, str]] = (),
@@ -45,7 +72,8 @@ def observe(
         if path not in copies and (copy := look_at(hot, path, place)) is not None:
             copies[path] = copy
     protected = {key: f"restored, and held until {format_time(until)[:16]}Z" for key, until in held(hot, now).items()}
-    protected |= dict.fromkeys(pins, "pinned")
+    marks = marks or Marks()
+    protected |= dict.fromkeys(marks.pins, "pinned")
     view = View(
         now=now,
         rules=Rules(
@@ -67,8 +95,9 @@ def observe(
         tracked=frozenset(tracked(hot, layout)),
         postponed=postponed or {},
         busy=frozenset(busy),
-        tombstones=tombstones or {},
+        tombstones=marks.tombstones,
         damaged=frozenset(damaged),
+        branches=marks.branches,
     )
     return view, found
 

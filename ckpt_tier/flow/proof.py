@@ -53,7 +53,7 @@ def prove_committed(manifests: Manifests, save: Save) -> None:
 
 
 def generation_with(manifests: Manifests, save: Save, window: float) -> str | None:
-    """The committed generation that this share is part of; None if there is none.
+    """The committed generation that this save is part of; None if there is none.
 
     The same bytes in a generation of another save don't count: their set has yet to be made whole. What the hook
     brought is of the same save by its id and time; what scanning found again, by the times of its files.
@@ -62,17 +62,20 @@ def generation_with(manifests: Manifests, save: Save, window: float) -> str | No
         if entry.step != save.step:
             break
         with contextlib.suppress(IntegrityError, MissingKeyError):
-            manifest = manifests.read(entry)
-            for member in manifest.members:
-                if member.id == save.member and _is_of(manifest, member, save, window):
-                    return entry.generation
+            if has_save(manifests.read(entry), save, window):
+                return entry.generation
     return None
 
 
+def has_save(manifest: Manifest, save: Save, window: float) -> bool:
+    """Whether one of the manifest's members is this very save."""
+    return any(member.id == save.member and _is_of(manifest, member, save, window) for member in manifest.members)
+
+
 def _is_of(manifest: Manifest, member: Member, save: Save, window: float) -> bool:
-    times = {(file.path, file.mtime_ns) for file in member.files}
-    if save.ticket is None and times == {(digest.path, digest.mtime_ns) for digest in save.digests or ()}:
-        return True
+    if save.ticket is None:
+        times = {(file.path, file.mtime_ns) for file in member.files}
+        return times == {(digest.path, digest.mtime_ns) for digest in save.digests or ()}
     later = manifest.saved - save.saved_at
     return manifest.save_id == save.save_id and later > -1e-3 and (save.save_id is not None or later <= window)
 

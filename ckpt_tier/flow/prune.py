@@ -12,7 +12,7 @@ A pin that is put between 1 and 3 comes too late, by the time of two requests; `
 pin, and says so. Nothing here deletes data, and every step can be taken again.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -21,6 +21,7 @@ from ckpt_tier.cold.manifest import Manifest
 from ckpt_tier.cold.manifests import Entry, Manifests
 from ckpt_tier.cold.pins import is_pinned
 from ckpt_tier.cold.tombstones import Tombstone, bury
+from ckpt_tier.core.branches import Branch, branch_of
 from ckpt_tier.core.retention import Checkpoint, Policy
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import CkptTierError
@@ -48,11 +49,12 @@ def rule(
     damaged: Mapping[Entry, CkptTierError],
     protected: Mapping[tuple[str, int], str],
     now: float,
+    branches: Iterable[Branch] = (),
 ) -> list[Ruling]:
     """A ruling for each committed generation, by series and step. Pure.
 
     `protected` gives the reason why a (series, step) stays whatever the policy says: a pin or a hold. A manifest that
-    can't be read is never removed, and never stands for the newest.
+    can't be read is never removed, and never stands for the newest; nor does one on a branch that training has left.
     """
     entries = sorted(found)
     checkpoints = [
@@ -62,6 +64,7 @@ def rule(
             saved_at=found[entry].saved,
             generation=entry.generation,
             metrics=found[entry].metrics,
+            abandoned=branch_of(branches, entry.series, entry.step, found[entry].saved) is not None,
         )
         for entry in entries
     ]

@@ -6,7 +6,7 @@ The order for one series, and why nothing that is referred to, or is about to be
 2. tombstones and data are listed           (b)
 3. the manifests are listed and read again  (c)
 4. an object goes if neither (a) nor (c) refers to its member, and it and every tombstone of its step are older than
-   the grace, by the store's clock
+   the grace, by the store's clock; unless a receipt promises it to a checkpoint that is not whole yet
 5. it is looked at once more, and must not have been written since (b)
 6. it is deleted
 
@@ -21,14 +21,15 @@ manifest that can't be read protects all data of its step; a name among the mani
 protects the whole series; a key below ``data/`` that is not a member's file is never touched.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
 from ckpt_tier.cold import keys
 from ckpt_tier.cold.manifests import Entry, Manifests
-from ckpt_tier.cold.tombstones import list_tombstones
+from ckpt_tier.cold.receipts import Receipts
+from ckpt_tier.cold.tombstones import list_tombstones, read_tombstone
 from ckpt_tier.errors import ConflictError, MissingKeyError
 from ckpt_tier.flow.prune import AT_ONCE
 from ckpt_tier.flow.retry import persistently
@@ -70,7 +71,40 @@ def find_loose(manifests: Manifests, series: str, grace: float, now: float) -> L
     tombstones = list_tombstones(manifests, {series: 0})
     data = list(manifests.store.list(prefix))
     after = _references(manifests, series)
-    return sort_out(data, prefix, (before, after), tombstones, grace, now)
+    loose = sort_out(data, prefix, (before, after), tombstones, grace, now)
+    promised = _promised(manifests, series, {_step_of(stat, prefix) for stat in loose.due}, tombstones)
+    due = tuple(stat for stat in loose.due if keys.parse_data_name(stat.key.removeprefix(prefix)) not in promised)
+    return msgspec.structs.replace(loose, due=due)
+
+
+def _step_of(stat: Stat, prefix: str) -> int:
+    parsed = keys.parse_data_name(stat.key.removeprefix(prefix))
+    return -1 if parsed is None else parsed[0]
+
+
+def _promised(
+    manifests: Manifests, series: str, steps: Collection[int], tombstones: Mapping[tuple[str, int, str], float]
+) -> set[tuple[int, str]]:
+    """(step, member id) of shares whose checkpoint is not whole yet: a late rank may still commit it, and the node that
+    saved them may be gone. A receipt of what was committed once and pruned promises nothing."""
+    root = keys.all_receipts_prefix(manifests.run, series)
+    with_receipts = (
+        {stat.key.removeprefix(root).partition("/")[0] for stat in manifests.store.list(root)} if steps else ()
+    )
+    found: set[tuple[int, str]] = set()
+    for step in steps:
+        if keys.step_name(step) in with_receipts:
+            buried = {
+                member.id
+                for name, at, generation in tombstones
+                if (name, at) == (series, step)
+                for member in read_tombstone(manifests, series, step, generation).manifest.members
+            }
+            receipts, damaged = Receipts(manifests.store, manifests.run).of_step(series, step)
+            if damaged:
+                raise damaged[0]
+            found |= {(step, receipt.member_id) for receipt in receipts if receipt.member_id not in buried}
+    return found
 
 
 def sort_out(

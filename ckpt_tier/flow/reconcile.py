@@ -16,6 +16,7 @@ from fnmatch import fnmatch
 import msgspec
 
 from ckpt_tier.cold.tombstones import was_saved_again
+from ckpt_tier.core.branches import branch_of
 from ckpt_tier.core.retention import Checkpoint, Verdict, newest
 from ckpt_tier.core.states import QUEUED, VALID, State
 from ckpt_tier.core.units import format_duration, format_size, format_time
@@ -361,6 +362,7 @@ class _Together(msgspec.Struct, frozen=True):
     saves: tuple[Save, ...]
     is_valid: bool
     """What retention may count: shares are a checkpoint only together, which their manifest proves."""
+    abandoned: bool
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -372,6 +374,7 @@ class _Together(msgspec.Struct, frozen=True):
             saved_at=max(save.saved_at for save in self.saves),
             generation=first.generation or "",
             metrics={name: value for save in reversed(self.saves) for name, value in save.metrics.items()},
+            abandoned=self.abandoned,
         )
 
 
@@ -384,6 +387,7 @@ def _together(copies: Iterable[Save], view: View) -> list[_Together]:
         _Together(
             saves=tuple(sorted(saves, key=lambda save: save.rank or 0)),
             is_valid=all(save.state in VALID and (not save.is_share or is_committed(save, view)) for save in saves),
+            abandoned=any(branch_of(view.branches, save.series, save.step, save.saved_at) for save in saves),
         )
         for saves in by_step.values()
     ]
@@ -433,7 +437,8 @@ def _wanted_by(save: Save, view: View) -> str:
 
 def _newest_valid(copies: Iterable[Save], view: View) -> Iterator[Save]:
     """Of one series: what must stay whatever the disk looks like."""
-    valid = {each.checkpoint.step: each for each in _together(copies, view) if each.is_valid}
+    every = [each for each in _together(copies, view) if each.is_valid]
+    valid = {each.checkpoint.step: each for each in [e for e in every if not e.abandoned] or every}
     for checkpoint in newest([each.checkpoint for each in valid.values()], 1):
         yield from valid[checkpoint.step].saves
 

@@ -10,6 +10,7 @@ import msgspec
 
 from ckpt_tier.cold.manifest import Manifest
 from ckpt_tier.cold.manifests import Entry
+from ckpt_tier.core.branches import branch_of
 from ckpt_tier.core.states import QUEUED, State
 from ckpt_tier.core.units import format_time
 from ckpt_tier.flow.reconcile import Kind, has_hot_copy, has_link, reconcile
@@ -179,7 +180,7 @@ def _series(view: View, entries: list[Entry] | None, manifests: Mapping[Entry, M
         rows.append(
             SeriesStatus(
                 name=name,
-                newest_committed=_newest(cold[name], manifests, view.now),
+                newest_committed=_newest(cold[name], manifests, view),
                 newest_hot_step=max((copy.step for copy in hot[name]), default=None),
                 hot_count=len({copy.step for copy in hot[name]}),
                 hot_bytes=sum(copy.stamp.size for copy in hot[name]),
@@ -190,7 +191,8 @@ def _series(view: View, entries: list[Entry] | None, manifests: Mapping[Entry, M
     return tuple(rows)
 
 
-def _newest(entries: list[Entry], manifests: Mapping[Entry, Manifest], now: float) -> Newest | None:
+def _newest(entries: list[Entry], manifests: Mapping[Entry, Manifest], view: View) -> Newest | None:
+    """On the branch that training goes on with, if there is anything on it."""
     if not entries:
         return None
 
@@ -198,12 +200,13 @@ def _newest(entries: list[Entry], manifests: Mapping[Entry, Manifest], now: floa
         manifest = manifests.get(entry)
         return manifest.saved if manifest else entry.committed_at
 
-    last = max(entries, key=lambda entry: (saved(entry), entry.step))
+    alive = [each for each in entries if branch_of(view.branches, each.series, each.step, saved(each)) is None]
+    last = max(alive or entries, key=lambda entry: (saved(entry), entry.step))
     return Newest(
         step=last.step,
         generation=last.generation,
         saved_at=format_time(saved(last)),
-        age_seconds=max(0, round(now - saved(last))),
+        age_seconds=max(0, round(view.now - saved(last))),
     )
 
 

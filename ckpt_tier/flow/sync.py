@@ -11,8 +11,7 @@ from typing import Self
 
 import msgspec
 
-from ckpt_tier.cold.pins import list_pins
-from ckpt_tier.cold.tombstones import list_tombstones
+from ckpt_tier.cold.tombstones import read_tombstone
 from ckpt_tier.core.events import Changed, Found, Note, Retrying, Stalled, Warned
 from ckpt_tier.core.states import QUEUED, State
 from ckpt_tier.core.units import format_size, format_time
@@ -28,9 +27,9 @@ from ckpt_tier.errors import (
 from ckpt_tier.flow import evict
 from ckpt_tier.flow.ingest import locate, set_aside, take_up
 from ckpt_tier.flow.meter import Pace
-from ckpt_tier.flow.observe import list_committed, observe, oldest_steps, waiting
+from ckpt_tier.flow.observe import Marks, list_committed, list_marks, observe, oldest_steps, waiting
 from ckpt_tier.flow.parts import Parts
-from ckpt_tier.flow.proof import generation_with, prove_committed, says_committed
+from ckpt_tier.flow.proof import generation_with, has_save, prove_committed, says_committed
 from ckpt_tier.flow.reconcile import Action, Kind, reconcile
 from ckpt_tier.flow.retry import persistently
 from ckpt_tier.flow.upload import PrunedError, commit, note_committed, note_pruned, upload
@@ -76,8 +75,7 @@ class Syncing:
         self._busy: dict[int, Future[Save | None]] = {}
         self._widths: dict[int, int] = {}
         self._committed: set[tuple[str, int, str]] = set()
-        self._pins: set[tuple[str, int]] = set()
-        self._tombstones: dict[tuple[str, int, str], float] = {}
+        self._marks = Marks()
         self._postponed: dict[str, float] = {}
         self._called_off: dict[str, float] = {}
         self._ask_again: dict[int, tuple[float, float]] = {}
@@ -119,9 +117,7 @@ class Syncing:
         manifests, clock = self._parts.cold.manifests, self._parts.clock
         self._committed = persistently(lambda: list_committed(manifests, oldest), clock)
         self._parts.inbox.sweep(clock.now() - REMEMBERED)
-        self._pins = persistently(lambda: list_pins(manifests, oldest), clock)
-        # After the manifests: prune writes the tombstone before it deletes the manifest.
-        self._tombstones = persistently(lambda: list_tombstones(manifests, oldest), clock)
+        self._marks = persistently(lambda: list_marks(manifests, oldest), clock)
         facts = self._parts.journal.facts
         self._parts.journal.learn(
             msgspec.structs.replace(facts, last_pass_at=clock.now(), cold_error="", cold_error_since=0.0)
@@ -191,8 +187,7 @@ class Syncing:
             self._parts.journal.saves(),
             self._committed,
             now=now,
-            pins=self._pins,
-            tombstones=self._tombstones,
+            marks=self._marks,
             postponed=self._postponed,
             busy=self._busy,
             damaged=[verdict.key for verdict in self._parts.journal.damaged()],
@@ -409,9 +404,12 @@ class Syncing:
             begun = parts.clock.monotonic()
             if kind is Kind.ASSEMBLE:
                 return commit(parts, save, begun)
-            known = self._generation_of(save)
-            if known.generation and (kind is Kind.ADOPT or known is not save) and self._holds(known):
-                return note_committed(parts, known, adopted=True)
+            known = self._found_again(save)
+            if known.generation and (kind is Kind.ADOPT or known is not save):
+                if (known.series, known.step, known.generation) in self._marks.tombstones:
+                    return parts.journal.put(known)
+                if self._holds(known):
+                    return note_committed(parts, known, adopted=True)
             self._committed.discard((save.series, save.step, save.generation or ""))
             return commit(parts, upload(parts, save, self._pace), begun)
 
@@ -425,7 +423,8 @@ class Syncing:
         except SourceChangedError as error:
             return self._look_again(save, error)
         except PrunedError as error:
-            self._tombstones = self._tombstones | {(save.series, save.step, error.generation): error.at}
+            tombstones = {**self._marks.tombstones, (save.series, save.step, error.generation): error.at}
+            self._marks = msgspec.structs.replace(self._marks, tombstones=tombstones)
             return parts.journal.put(msgspec.structs.replace(save, generation=error.generation))
         except CancelledError:
             return None
@@ -447,12 +446,23 @@ class Syncing:
             return save
         return self._parts.journal.put(msgspec.structs.replace(save, state=State.SAVED, reason="", retry_at=0.0))
 
-    def _generation_of(self, save: Save) -> Save:
-        """The row with its generation: of a share that scanning found again, the one in the cold tier that has it."""
-        if not save.is_share or save.generation is not None or save.ticket is not None:
+    def _found_again(self, save: Save) -> Save:
+        """What scanning found, with the generation that it belongs to, if it was committed or pruned before the journal
+        was lost: a share must not be taken for a checkpoint, nor for a share of another save."""
+        if save.ticket is not None:
             return save
-        generation = generation_with(self._parts.cold.manifests, save, self._parts.config.hot.set_window)
-        return msgspec.structs.replace(save, generation=generation) if generation else save
+        manifests, window = self._parts.cold.manifests, self._parts.config.hot.set_window
+        if any((series, step) == (save.series, save.step) for series, step, _ in tuple(self._committed)):
+            generation = generation_with(manifests, save, window)
+            if generation is not None:
+                return msgspec.structs.replace(save, generation=generation)
+        for (series, step, buried), at in self._marks.tombstones.items():
+            if (series, step) == (save.series, save.step):
+                tombstone = read_tombstone(manifests, series, step, buried)
+                if has_save(tombstone.manifest, save, window):
+                    # The same save, and so no later than the prune, whatever the clocks say.
+                    return msgspec.structs.replace(save, generation=buried, saved_at=min(save.saved_at, at))
+        return save
 
     def _holds(self, save: Save) -> bool:
         try:

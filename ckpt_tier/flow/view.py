@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from ckpt_tier.core.branches import Branch
 from ckpt_tier.core.nouns import Stamp
 from ckpt_tier.core.retention import Policy
 from ckpt_tier.hot.scan import HotCopy
@@ -52,6 +53,7 @@ class View(msgspec.Struct, frozen=True):
         postponed: paths that were found open for writing, and until when to leave them alone.
         busy: rows that are being uploaded now.
         tombstones: generations that were pruned from the cold tier, and when, at least from the oldest hot step on.
+        branches: those that training has left.
         damaged: (series, step, generation) of what is committed, but was found missing or damaged in the cold tier.
     """
 
@@ -69,6 +71,7 @@ class View(msgspec.Struct, frozen=True):
     busy: frozenset[int]
     tombstones: Mapping[tuple[str, int, str], float] = {}
     damaged: frozenset[tuple[str, int, str]] = frozenset()
+    branches: tuple[Branch, ...] = ()
 
 
 def row_of(copy: HotCopy, world_size: int | None) -> Save:

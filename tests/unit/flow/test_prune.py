@@ -227,7 +227,7 @@ def test_a_worker_whose_listing_is_older_than_the_prune_commits_nothing_of_it(ti
     prune(tiers)
     tiers.set(hot={"keep_last": 2})
     with tiers.syncing() as syncing:
-        with mock.patch("ckpt_tier.flow.sync.list_tombstones", return_value={}):
+        with mock.patch("ckpt_tier.flow.observe.list_tombstones", return_value={}):
             syncing.list_cold()
         while syncing.advance():
             pass

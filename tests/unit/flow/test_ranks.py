@@ -13,7 +13,9 @@ from ckpt_tier.cold.receipts import Receipt, Receipts
 from ckpt_tier.core.events import Warned
 from ckpt_tier.core.states import State
 from ckpt_tier.errors import AttentionError, ConflictError, IntegrityError, NotFoundError, UsageError
+from ckpt_tier.flow.reclaim import find_loose
 from ckpt_tier.hot.layout import Layout
+from ckpt_tier.pruning import Pruning
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.tier import Tier
 from tests.builders import SteppedClock, TwoTiers, checkpoint
@@ -445,3 +447,43 @@ def test_posting_the_same_receipt_again_changes_nothing_and_another_one_is_a_con
     with pytest.raises(ConflictError, match="twice under the save id"):
         receipts.post(msgspec.structs.replace(other, save_id="a"))
     assert (cluster[0].tiers.cold / key).read_bytes() == before
+
+
+# What retention may take
+
+
+def test_data_that_a_receipt_promises_to_an_unfinished_set_is_never_freed(tmp_path: Path) -> None:
+    cluster = nodes(tmp_path, 2)
+    for step in (5, 6):
+        cluster[0].save(step, 0, 2)
+    cluster[1].save(6, 1, 2)
+    for node in (*cluster, *cluster):
+        node.sync()
+    manifests = cluster[0].tiers.wiring().cold.manifests
+    far = 10 * 365 * 86_400.0 + cluster[0].tiers.clock.time
+    assert find_loose(manifests, "main", 3600.0, far).due == ()
+    for path in (cluster[0].tiers.cold / "run/main/receipts/000000000005").rglob("*.json"):
+        path.unlink()
+    assert {stat.key.split("/")[3] for stat in find_loose(manifests, "main", 3600.0, far).due} == {"000000000005"}
+
+
+def test_what_was_committed_and_pruned_is_freed_although_its_receipts_are_there(tmp_path: Path) -> None:
+    cluster = nodes(tmp_path, 2)
+    for step in (5, 6):
+        for rank, node in enumerate(cluster):
+            node.save(step, rank, 2)
+    for node in (*cluster, *cluster):
+        node.sync()
+    cluster[0].tiers.set(cold={"keep_last": 1})
+    pruning = Pruning(cluster[0].tiers.wiring())
+    list(pruning.remove(pruning.cold_plan()))
+    far = 10 * 365 * 86_400.0 + cluster[0].tiers.clock.time
+    due = find_loose(cluster[0].tiers.wiring().cold.manifests, "main", 3600.0, far).due
+    assert {stat.key.split("/")[3] for stat in due} == {"000000000005"}
+    before = {key for key in cluster[0].tiers.objects() if "_configs" not in key}
+    for node in cluster:
+        node.tiers.lose_journal()
+        node.sync()
+        assert {save.state for save in node.tiers.saves()} == {State.COMMITTED}
+    assert {key for key in cluster[0].tiers.objects() if "_configs" not in key} == before
+    assert [m.step for m in node.manifests()] == [6], "what was pruned is not committed again"
