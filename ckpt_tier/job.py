@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from ckpt_tier.core.nouns import Pass
 
+SAVE_ID = "CKPT_TIER_SAVE_ID"
+"""Set by whoever starts the training, anew for each start: what it says is not doubted."""
 _JOB_IDS = (
-    ("CKPT_TIER_SAVE_ID",),
     # https://docs.pytorch.org/docs/stable/elastic/run.html#environment-variables
     ("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT"),
     # https://slurm.schedmd.com/srun.html#SECTION_OUTPUT-ENVIRONMENT-VARIABLES
@@ -18,7 +19,8 @@ _NO_JOB = "none"
 
 
 def job_id(env: Mapping[str, str]) -> str | None:
-    """What all processes of one pass of the training have in common, and no other pass; None if nothing tells."""
+    """What torchrun or Slurm call the job: the same for all processes of one start of the training; None if neither
+    started it."""
     for first, *others in _JOB_IDS:
         if env.get(first) and env[first] != _NO_JOB:
             return "-".join([env[first], *(env.get(name) or "0" for name in others)])

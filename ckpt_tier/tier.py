@@ -21,7 +21,7 @@ from ckpt_tier.core.nouns import DEFAULT_SERIES, Pass, check_name, check_save_id
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import CancelledError, ConfigError, UsageError
 from ckpt_tier.inbox import HIDDEN, Ticket
-from ckpt_tier.job import Passes, job_id, own_rank, world_size_here
+from ckpt_tier.job import SAVE_ID, Passes, job_id, own_rank, world_size_here
 from ckpt_tier.operations import HOOK_ERRORS, Operations
 from ckpt_tier.operations import Restored as Restored
 from ckpt_tier.spawn import start_worker
@@ -147,8 +147,8 @@ class Tier:
                 layout they are known from the path and from torch.distributed, WORLD_SIZE or ``[hot] ranks``; no call
                 is a collective.
             save_id: the same for all shares of one save, another for each save of the step. Without it,
-                CKPT_TIER_SAVE_ID, torchrun's or Slurm's id of the job stands for it where there is one, with a
-                counter that grows when the step does not.
+                CKPT_TIER_SAVE_ID (to be set anew for each start of the training), or torchrun's or Slurm's id of the
+                job, stands for it, with a counter that grows when the step does not.
         """
         try:
             self._hand_over(Path(path), step, dict(metrics or {}), series, rank, world_size, save_id)
@@ -331,6 +331,7 @@ class Tier:
             else:
                 metrics[name] = number
         during = self._passes.of(series or "", rank, check_step(step))
+        identity, certain = self._save_id(save_id, during, is_share=rank is not None)
         ticket = self._wiring.inbox.drop(
             relative,
             series=series or "",
@@ -338,8 +339,8 @@ class Tier:
             saved_at=self._clock.now(),
             rank=rank,
             world_size=world_size,
-            save_id=self._save_id(save_id, during, is_share=rank is not None),
-            during=during if rank is not None and save_id is None else None,  # a caller's id is the caller's word
+            save_id=identity,
+            during=None if rank is None or certain else during,
             metrics=metrics,
         )
         self._tickets[ticket.id] = ticket
@@ -371,16 +372,21 @@ class Tier:
             raise UsageError(f"rank {rank} of {world_size} is impossible", "ranks count from 0")
         return (rank, world_size) if world_size > 1 else (None, None)
 
-    def _save_id(self, given: str | None, during: Pass, *, is_share: bool) -> str | None:
-        """The id of the save; one that can't be used is complained about and left out."""
+    def _save_id(self, given: str | None, during: Pass, *, is_share: bool) -> tuple[str | None, bool]:
+        """The id of the save, and whether somebody gave it on purpose; one that can't be used is complained about and
+        left out."""
         try:
             if given is not None:
-                return check_save_id(given)
-            job = job_id(os.environ) if is_share else None
-            return None if job is None else check_save_id(f"{job}-{during.number}")
+                return check_save_id(given), True
+            if not is_share:
+                return None, False
+            if chosen := os.environ.get(SAVE_ID):
+                return check_save_id(f"{chosen}-{during.number}"), True
+            job = job_id(os.environ)
+            return (None if job is None else check_save_id(f"{job}-{during.number}")), False
         except UsageError as error:
             self._complain(f"no save id: {error}")
-            return None
+            return None, False
 
     def _is_waiting(self, ticket: str) -> bool:
         try:

@@ -62,6 +62,10 @@ def set_of(mine: S, shares: Iterable[S], *, window: float, now: float) -> tuple[
         return Waiting(why, ambiguous=True)
     missing = [rank for rank in range(mine.world_size) if rank not in company]
     if missing:
+        others = sorted({each.rank for each in known if _is_near(mine, each, window)}.intersection(missing))
+        if others:
+            why = f"{_ranks(others)} saved it in another pass of the training than rank {mine.rank}"
+            return Waiting(f"{why}, as far as anybody can tell without a save id", ambiguous=True)
         return Waiting(f"waits for {_ranks(missing)} of {mine.world_size}")
     whole = tuple(next(iter(company[rank].values())) for rank in range(mine.world_size))
     if any(_company(share, known, window) != company for share in whole):
@@ -82,7 +86,12 @@ def _company(mine: S, shares: Iterable[S], window: float) -> dict[int, dict[str,
 
 
 def _may_belong(one: S, other: S, window: float) -> bool:
-    if (one.world_size, one.save_id) != (other.world_size, other.save_id) or _passes_differ(one, other):
+    return _is_near(one, other, window) and not _passes_differ(one, other)
+
+
+def _is_near(one: Share, other: Share, window: float) -> bool:
+    """Whether two shares have the same save id, or none and nearly the same time."""
+    if (one.world_size, one.save_id) != (other.world_size, other.save_id):
         return False
     return one.save_id is not None or abs(one.saved - other.saved) <= window
 

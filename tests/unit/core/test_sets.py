@@ -89,14 +89,17 @@ def test_a_pass_that_died_and_one_that_was_started_again_within_the_window_are_n
     dead = [Share(rank, saved=1000.0, during=during(500.0)) for rank in (0, 1)]
     again = [Share(2, saved=1060.0, during=during(1030.0))]
     for mine in dead + again:
-        assert "waits for" in waits(whole(mine, dead + again))
+        found = whole(mine, dead + again)
+        assert isinstance(found, Waiting)
+        assert found.ambiguous, "it is reported: time alone will not help"
+        assert "in another pass of the training" in found.why
 
 
 def test_passes_of_one_process_are_told_apart_by_their_number() -> None:
     first = [Share(rank, during=during(500.0)) for rank in (0, 1)]
     second = [Share(2, saved=1060.0, during=during(500.0, number=1))]
     for mine in first + second:
-        assert "waits for" in waits(whole(mine, first + second))
+        assert "in another pass of the training" in waits(whole(mine, first + second))
 
 
 def test_a_save_id_joins_over_any_time_and_parts_within_any() -> None:
@@ -111,7 +114,7 @@ def test_an_id_of_the_job_does_not_join_a_process_that_was_started_after_another
         Share(1, save_id="job-0", during=during(500.0)),
         Share(2, save_id="job-0", saved=1060.0, during=during(1030.0)),
     ]
-    assert "waits for" in waits(whole(shares[0], shares))
+    assert "in another pass of the training" in waits(whole(shares[0], shares))
 
 
 def test_shares_of_another_number_of_ranks_are_another_save() -> None:
