@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -63,9 +64,10 @@ def test_a_folder_is_one_checkpoint_of_one_member_with_all_its_files(tiers: TwoT
 def test_the_sums_beside_the_data_restore_it_without_this_program(tiers: TwoTiers) -> None:
     write(tiers, 5)
     tiers.sync()
-    [sums] = [data for key, data in tiers.objects().items() if "SHA256SUMS" in key]
-    assert len(sums.splitlines()) == 4
-    assert b"checkpoint-5/global/optimizer.pt" in sums
+    [sums] = (tiers.cold / "run/main/data").rglob("SHA256SUMS.*")
+    check = subprocess.run(["sha256sum", "-c", sums.name], cwd=sums.parent, capture_output=True, text=True, check=True)
+    assert check.stdout.count(": OK") == 4
+    assert "checkpoint-5/global/optimizer.pt: OK" in check.stdout
 
 
 def test_older_folders_are_evicted_whole_and_leave_nothing_behind(tiers: TwoTiers) -> None:
