@@ -127,9 +127,14 @@ class Writer:
             if not self.creates_whole(fs):
                 self._send(fs, key, source, cut, descriptor, watch, replace=True)
                 return
-            fs.put_file(str(source.path), path, mode="overwrite", callback=_Told(watch).callback())
-            if not proven(fs, path, source.size, cut):
-                raise _other_bytes(path)
+        # The bytes that were just proven, by way of another name: the source may have changed.
+        with self._hidden(fs, key) as hidden:
+            fs.cp_file(path, hidden)
+            fs.cp_file(hidden, path)
+            fs.rm_file(hidden)
+        if not proven(fs, path, source.size, cut):
+            raise _other_bytes(path)
+        watch.resumed(source.size)
 
     def _send(
         self,

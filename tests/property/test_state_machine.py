@@ -284,5 +284,5 @@ def test_the_promises_hold_whatever_happens() -> None:
 def test_the_promises_hold_over_many_long_lives() -> None:
     run_state_machine_as_test(
         Life,
-        settings=settings(max_examples=250, stateful_step_count=50, deadline=None, suppress_health_check=_CHECKS),
+        settings=settings(max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=_CHECKS),
     )
