@@ -67,8 +67,17 @@ def merge(
             metrics=manifest.metrics if manifest else {},
         )
     known = {(save.path, save.stamp): save for save in saves}
+    brought_back = {
+        (m.series, m.step, frozenset((f.path, f.size, f.mtime_ns) for f in member.files)): m.generation
+        for m in manifests.values()
+        for member in m.members
+    }
     for copy in hot:
-        row = _of_hot_copy(copy, known.get((copy.path, copy.stamp)))
+        save = known.get((copy.path, copy.stamp))
+        row = _of_hot_copy(copy, save)
+        if save is None:  # a restore gives its files their times, and the journal learns of them later
+            files = frozenset((file.path, file.stamp.size, file.stamp.mtime_ns) for file in copy.files)
+            row = msgspec.structs.replace(row, generation=brought_back.get((row.series, row.step, files)))
         there = rows.get((row.series, row.step, row.generation or copy.path))
         rows[row.series, row.step, row.generation or copy.path] = (
             msgspec.structs.replace(there, hot=True) if there else row

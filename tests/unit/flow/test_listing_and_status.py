@@ -38,6 +38,19 @@ def test_the_list_shows_both_tiers_by_series_and_step(tiers: TwoTiers) -> None:
     assert [row.step for row in tiers.operations().checkpoints("1")] == [9]
 
 
+def test_a_copy_that_was_just_restored_is_shown_as_what_it_is(tiers: TwoTiers) -> None:
+    for step in range(3):
+        tiers.write(step)
+    tiers.sync()
+    tiers.operations().restore(print, step=0)
+    rows = tiers.operations().checkpoints()
+    assert [(row.step, row.state, row.hot) for row in rows] == [
+        (0, "committed", True),
+        (1, "committed", True),
+        (2, "committed", True),
+    ]
+
+
 def test_a_rejected_copy_shows_its_state(tiers: TwoTiers) -> None:
     flip_a_bit(tiers.write(1))
     tiers.sync()
