@@ -46,6 +46,12 @@ class Cluster(RuleBasedStateMachine):
         for node in self.nodes:
             node.start_again()
 
+    @rule(survivors=st.sets(ranks, min_size=1, max_size=RANKS - 1), step=steps, seconds=st.sampled_from([1.0, 50.0]))
+    def training_dies_amid_a_save(self, survivors: set[int], step: int, seconds: float) -> None:
+        self.some_ranks_save(survivors, step, sync=False)
+        self.training_dies_and_is_started_again(seconds)
+        self.some_ranks_save(set(range(RANKS)) - survivors, step, sync=False)
+
     @rule(which=st.sets(ranks, min_size=1), step=steps, sync=st.booleans())
     def some_ranks_save(self, which: set[int], step: int, sync: bool) -> None:
         for rank in sorted(which):
