@@ -143,6 +143,7 @@ class Wiring:
         from ckpt_tier.flow.config_copy import keep_copy
         from ckpt_tier.flow.evict import recover_evictions
         from ckpt_tier.flow.meter import Pace
+        from ckpt_tier.flow.placing import finish
         from ckpt_tier.flow.sync import Syncing
 
         self.require_hot()
@@ -152,6 +153,7 @@ class Wiring:
             for save in [save for save in journal.saves() if save.retry_at]:
                 journal.put(msgspec.structs.replace(save, retry_at=0.0))  # somebody starts it: the cause may be mended
             recover_evictions(parts, layout)
+            finish(self.config.hot.path, self.clock, emit)
             pace = Pace(self.config.upload.bandwidth, self.clock)
 
             def join() -> None:

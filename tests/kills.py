@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
-from ckpt_tier.flow import evict, ingest, prune, reclaim, restore, sync
+from ckpt_tier.flow import evict, ingest, placing, prune, reclaim, restore, sync
 from ckpt_tier.inbox import Inbox
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore
@@ -39,7 +39,8 @@ TOUCHES: list[tuple[Any, str]] = [
     (evict, "lose"),
     (ingest, "validate"),
     (ingest, "rename_no_replace"),
-    (restore, "publish"),
+    (placing, "write_atomic"),
+    (placing, "publish"),
     (restore, "hold"),
     (restore, "fsync_file"),
 ]

@@ -38,6 +38,7 @@ from ckpt_tier.core.units import format_size
 from ckpt_tier.errors import AccessDeniedError, CkptTierError, IntegrityError, UnavailableError
 from ckpt_tier.flow.observe import oldest_steps, waiting
 from ckpt_tier.flow.parts import Parts
+from ckpt_tier.flow.placing import destination_lock
 from ckpt_tier.flow.upload import member_of
 from ckpt_tier.formats.check import Rejected
 from ckpt_tier.formats.validate import glance
@@ -45,7 +46,7 @@ from ckpt_tier.hot.layout import Layout
 from ckpt_tier.hot.scan import scan
 from ckpt_tier.hot.unnamed import Unnamed, unnamed
 from ckpt_tier.system.clock import random_id
-from ckpt_tier.system.locks import FileLock, is_open
+from ckpt_tier.system.locks import is_open
 
 DAY = 86_400.0
 """Seconds: the age of a leftover, and the time between two sweeps."""
@@ -97,7 +98,7 @@ def _drop_uploads(parts: Parts, layout: Layout) -> None:
 
 def _remove_staging(parts: Parts, _: Layout) -> None:
     folder = parts.hidden / "staging"
-    lock = FileLock(parts.hidden / "restore.lock", "ckpt-tier sync --watch, clearing away")
+    lock = destination_lock(parts.hot, "ckpt-tier sync --watch, clearing away")
     if not folder.is_dir() or folder.is_symlink() or not lock.try_acquire():
         return
     count = size = 0

@@ -229,7 +229,7 @@ def test_credentials_that_expire_soon_and_that_have_expired(
 
 def test_a_clock_that_is_off_is_measured_by_the_server_s_date(s3: Bucket, tmp_path: Path) -> None:
     now = SystemClock().now()
-    [finding] = faults(looked_at(s3, tmp_path, SteppedClock(now + 120)))
+    [finding] = faults(looked_at(s3, tmp_path, SteppedClock(now + 150)))
     assert (finding.level, finding.subject) == ("warning", "clock")
     assert finding.what.startswith("this machine's clock is 2 min")
     [finding] = [each for each in faults(looked_at(s3, tmp_path, SteppedClock(now - 1200))) if each.level == "bad"]

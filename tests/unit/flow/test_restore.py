@@ -16,7 +16,8 @@ from ckpt_tier.core.nouns import FileDigest
 from ckpt_tier.errors import ConflictError, IntegrityError, NoSpaceError, NotFoundError, UnavailableError, UsageError
 from ckpt_tier.flow import fetch
 from ckpt_tier.flow import restore as restore_module
-from ckpt_tier.flow.restore import Restoring, restore, target_of
+from ckpt_tier.flow.placing import target_of
+from ckpt_tier.flow.restore import Restoring, restore
 from ckpt_tier.hot.holds import held
 from ckpt_tier.hot.space import Space
 from ckpt_tier.operations import Operations, Restored
