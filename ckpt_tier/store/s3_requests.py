@@ -11,6 +11,7 @@ import msgspec
 
 from ckpt_tier.errors import ConfigError, UnavailableError
 from ckpt_tier.store.s3_errors import Place, expired_credentials, host_of, translated
+from ckpt_tier.store.s3_wire import Wire
 
 if TYPE_CHECKING:
     import boto3
@@ -61,6 +62,7 @@ class Requests:
         self.place = Place(bucket, host_of(options.endpoint_url), options.ca_bundle, options.profile)
         self._lock = threading.Lock()
         self._client: S3Client | None = None
+        self._wire = Wire(_CONNECT_TIMEOUT, _READ_TIMEOUT)
 
     def send(self, operation: str, key: str = "", **parameters: Any) -> Any:
         """S3's answer to `operation` (a method name of boto3's client); raises errors of this program only."""
@@ -96,6 +98,7 @@ class Requests:
         with self._lock:
             if self._client is None:
                 self._client = _make_client(self.options)
+                self._wire.attach(self._client)
             return self._client
 
     def encryption(self) -> dict[str, str]:

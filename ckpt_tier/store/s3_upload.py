@@ -76,11 +76,12 @@ class Uploader:
     def _write_whole(
         self, key: str, source: Source, cut: Sequence[Piece], descriptor: int, watch: Watch, **condition: str
     ) -> None:
-        with _line_trouble_is_worth_another_try():
+        body = self._body(source, descriptor, cut[0], watch, threading.Event())
+        with _line_trouble_is_worth_another_try(body):
             answer = self._requests.send(
                 "put_object",
                 key,
-                Body=self._body(source, descriptor, cut[0], watch, threading.Event()),
+                Body=body,
                 **self._checksum(cut[0].crc),
                 **condition,
                 **self._requests.encryption(),
@@ -170,14 +171,15 @@ class Uploader:
         failures: list[BaseException] = []
 
         def send(piece: Piece) -> Done:
+            body = self._body(source, descriptor, piece, watch, stopped)
             try:
-                with _line_trouble_is_worth_another_try():
+                with _line_trouble_is_worth_another_try(body):
                     answer = self._requests.send(
                         "upload_part",
                         key,
                         UploadId=upload_id,
                         PartNumber=piece.number,
-                        Body=self._body(source, descriptor, piece, watch, stopped),
+                        Body=body,
                         **self._checksum(piece.crc),
                     )
             except BaseException as error:
@@ -248,9 +250,11 @@ def _cut(source: Source) -> list[Piece]:
 
 
 @contextlib.contextmanager
-def _line_trouble_is_worth_another_try() -> Iterator[None]:
-    """A checksum that the store refuses although the bytes had it when they were read: damaged on the way."""
+def _line_trouble_is_worth_another_try(body: PieceBody | bytes) -> Iterator[None]:
+    """The store may refuse the checksum of `body`: the file has changed, or the bytes were damaged on the way."""
     try:
         yield
     except ChecksumRefusedError as error:
+        if isinstance(body, PieceBody):
+            body.check()
         raise UnavailableError(error.what, f"damaged on the way; {error.why}", "it is sent again") from error

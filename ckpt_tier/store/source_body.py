@@ -1,5 +1,7 @@
-"""One piece of a local file as the body of a request: read by `pread` as it is sent, its checksum proven before the
-last block leaves."""
+"""One piece of a local file as the body of a request.
+
+Either it is read by `pread` as it is sent, and its checksum proven before the last block leaves; or it goes from the
+page cache into the socket, and the store proves the checksum that goes with it (see `store.s3_wire`)."""
 
 import contextlib
 import io
@@ -48,6 +50,10 @@ def changed(source: Source, why: str) -> SourceChangedError:
     return SourceChangedError(f"{source.path} changed since it was validated", why)
 
 
+def _cut_short(source: Source, at: int) -> SourceChangedError:
+    return changed(source, f"it ends at byte {at} of {source.size}")
+
+
 def read_at(source: Source, descriptor: int, offset: int, buffer: memoryview) -> None:
     """Fills `buffer` with the source's bytes from `offset`; raises SourceChangedError when they end before."""
     filled = 0
@@ -57,7 +63,7 @@ def read_at(source: Source, descriptor: int, offset: int, buffer: memoryview) ->
         except OSError as error:
             raise IntegrityError(f"{source.path} can't be read", error.strerror or "") from error
         if count == 0:
-            raise changed(source, f"it ends at byte {offset + filled} of {source.size}")
+            raise _cut_short(source, offset + filled)
         filled += count
 
 
@@ -89,32 +95,63 @@ class PieceBody:
         self._crc = crc
         self._watch = watch
         self._stopped = stopped
-        self._buffer = memoryview(bytearray(min(READ_BLOCK, length)))
+        self._buffer: memoryview | None = None  # made when something is read
         self._reported = 0
         self._rewind(0)
+
+    def spans(self, most: int) -> Iterator[tuple[int, int, int]]:
+        """(descriptor, offset, length) of one run of bytes after the other, each at most `most` long, for whoever sends
+        them without reading them. What was asked for is taken as sent when the next is asked for.
+
+        Raises CancelledError when `stopped` is set or `watch` says so.
+        """
+        for start in range(0, self._length, most):
+            self._go_on()
+            length = min(most, self._length - start)
+            yield self._descriptor, self._offset + start, length
+            self._position = start + length
+            self._report()
+
+    def cut_short(self, offset: int) -> SourceChangedError:
+        """The error for a file that was found to end at `offset`."""
+        return _cut_short(self._source, offset)
+
+    def check(self) -> None:
+        """Reads the piece; raises SourceChangedError when its bytes have another checksum."""
+        self._rewind(0)
+        while self._loaded < self._length:
+            self._load()
 
     def _rewind(self, position: int) -> None:
         self._position = position
         self._loaded = 0  # how far blocks have been read
         self._running = 0
-        self._block = self._buffer[:0]
+        self._block = memoryview(b"")
 
     def read(self, _count: int = -1) -> memoryview:
         """The next block, of the size that suits us: urllib3 sends whatever it is given."""
-        if self._stopped.is_set():
-            raise CancelledError("the upload was ended", fix="run the same command again to go on")
+        self._go_on()
         if self._position >= self._length:
-            return self._buffer[:0]
+            return memoryview(b"")
         if not self._block:
             self._load()
         block, self._block = self._block[:SEND_BLOCK], self._block[SEND_BLOCK:]
         self._position += len(block)
+        self._report()
+        return block
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise CancelledError("the upload was ended", fix="run the same command again to go on")
+
+    def _report(self) -> None:
         if self._position > self._reported:
             fresh, self._reported = self._position - self._reported, self._position
             self._watch.moved(fresh)
-        return block
 
     def _load(self) -> None:
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(min(READ_BLOCK, self._length)))
         block = self._buffer[: self._length - self._loaded]
         read_at(self._source, self._descriptor, self._offset + self._loaded, block)
         self._running = crc64nvme(block, self._running)
