@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
-from ckpt_tier.flow import evict, ingest, placing, prune, reclaim, restore, sync
+from ckpt_tier.flow import evict, fetch, ingest, placing, prune, reclaim, restore, sync
 from ckpt_tier.inbox import Inbox
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore
@@ -26,7 +26,8 @@ TOUCHES: list[tuple[Any, str]] = [
     (FolderStore, "upload"),
     (FolderStore, "stat"),
     (FolderStore, "get"),
-    (FolderStore, "read_into"),
+    (FolderStore, "read"),
+    (fetch, "write_all"),
     (FolderStore, "refresh"),
     (FolderStore, "delete"),
     (Journal, "put"),

@@ -7,23 +7,25 @@ loss took back is fetched again.
 
 import contextlib
 import os
-import queue
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO
 
 from ckpt_tier.cold.manifest import ManifestFile
 from ckpt_tier.core.pieces import MIB, pieces
 from ckpt_tier.errors import IntegrityError, MissingKeyError, UnavailableError
 from ckpt_tier.flow.proof import verdict_on_reading
+from ckpt_tier.flow.reading import Reading
 from ckpt_tier.flow.retry import READ_ATTEMPTS, persistently
-from ckpt_tier.store.protocol import Store, Watch
+from ckpt_tier.store.protocol import READ_BLOCK, Store, Watch
 from ckpt_tier.system.clock import Clock
 from ckpt_tier.system.digests import combine, crc64nvme, to_hex
 from ckpt_tier.system.durable import out_of_space_is_said
 
 PIECE = 16 * MIB
-"""Bytes per ranged read; each thread holds one buffer of this size."""
+"""Bytes that are noted as finished together: a kill costs at most so many in each thread."""
+PIECES_IN_A_RUN = 8
+"""Pieces that one request brings."""
 THREADS = 4
 
 
@@ -53,8 +55,7 @@ class Fetching:
             try:
                 os.ftruncate(descriptor, self._file.size)
                 self._keep_what_arrived(descriptor)
-                with self._ledger.open("ab", buffering=0) as ledger:
-                    self._fetch_missing(descriptor, ledger)
+                self._fetch_missing(descriptor)
             finally:
                 os.close(descriptor)
         whole = combine([(self._crcs[index], length) for index, (_, length) in enumerate(self._plan)])
@@ -69,39 +70,26 @@ class Fetching:
             for line in self._ledger.read_text(errors="replace").splitlines():
                 with contextlib.suppress(ValueError):
                     index, crc = (int(word, 16) for word in line.split())
-                    if 0 <= index < len(self._plan):
-                        offset, length = self._plan[index]
-                        if crc64nvme(os.pread(descriptor, length, offset)) == crc:
-                            self._crcs[index] = crc
+                    if 0 <= index < len(self._plan) and _crc_of(descriptor, *self._plan[index]) == crc:
+                        self._crcs[index] = crc
         kept = sum(self._plan[index][1] for index in self._crcs)
         if kept:
             self._watch.resumed(kept)
 
-    def _fetch_missing(self, descriptor: int, ledger: BinaryIO) -> None:
-        missing = [index for index in range(len(self._plan)) if index not in self._crcs]
-        if not missing:
+    def _fetch_missing(self, descriptor: int) -> None:
+        runs = list(_runs([index for index in range(len(self._plan)) if index not in self._crcs]))
+        if not runs:
             return
-        threads = min(THREADS, len(missing))
-        buffers: queue.SimpleQueue[bytearray] = queue.SimpleQueue()
-        for _ in range(threads):
-            buffers.put(bytearray(min(PIECE, self._file.size)))
+        with (
+            self._ledger.open("ab", buffering=0) as ledger,
+            ThreadPoolExecutor(min(THREADS, len(runs)), thread_name_prefix="fetch") as pool,
+        ):
 
-        def fetch(index: int) -> None:
-            offset, length = self._plan[index]
-            whole = buffers.get()
-            try:
-                buffer = memoryview(whole)[:length]
-                persistently(lambda: self._store.read_into(self._file.key, offset, buffer), self._clock, READ_ATTEMPTS)
-                crc = crc64nvme(buffer)
-                _write_all(descriptor, buffer, offset)
-            finally:
-                buffers.put(whole)
-            ledger.write(f"{index:x} {crc:016x}\n".encode())
-            self._crcs[index] = crc
-            self._watch.moved(length)
+            def arrived(index: int, crc: int) -> None:
+                ledger.write(f"{index:x} {crc:016x}\n".encode())
+                self._crcs[index] = crc
 
-        with ThreadPoolExecutor(threads, thread_name_prefix="fetch") as pool:
-            futures = [pool.submit(fetch, index) for index in missing]
+            futures = [pool.submit(self._fetch, run, descriptor, arrived) for run in runs]
             try:
                 for future in futures:
                     future.result()
@@ -111,6 +99,31 @@ class Fetching:
                 raise verdict_on_reading(self._store, self._file, error) from error
             finally:
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def _fetch(self, run: Sequence[int], descriptor: int, arrived: Callable[[int, int], None]) -> None:
+        """Fetches consecutive pieces; calls `arrived` with the index and CRC of each."""
+        begin, (last, length) = self._plan[run[0]][0], self._plan[run[-1]]
+        waiting = iter(run)
+        index = next(waiting)
+        crc = 0
+
+        def take(block: memoryview) -> None:
+            nonlocal index, crc
+            position = reading.position
+            while len(block):
+                offset, size = self._plan[index]
+                part = block[: offset + size - position]
+                crc = crc64nvme(part, crc)
+                write_all(descriptor, part, position)
+                position, block = position + len(part), block[len(part) :]
+                if position == offset + size:
+                    arrived(index, crc)
+                    index, crc = next(waiting, index), 0
+                self._watch.moved(len(part))
+
+        reading = Reading(self._store, self._file.key, begin, last + length, take)
+        while not reading.is_done:
+            persistently(reading.go_on, self._clock, READ_ATTEMPTS)
 
     def _damaged(self, why: str) -> IntegrityError:
         return IntegrityError(
@@ -122,7 +135,27 @@ class Fetching:
         self._ledger.unlink(missing_ok=True)
 
 
-def _write_all(descriptor: int, data: memoryview, offset: int) -> None:
+def _runs(missing: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Cuts ascending indices into runs of consecutive ones, each short enough for a request."""
+    run: list[int] = []
+    for index in missing:
+        if run and (index != run[-1] + 1 or len(run) == PIECES_IN_A_RUN):
+            yield run
+            run = []
+        run.append(index)
+    if run:
+        yield run
+
+
+def _crc_of(descriptor: int, offset: int, length: int) -> int:
+    crc = 0
+    for position in range(offset, offset + length, READ_BLOCK):
+        crc = crc64nvme(os.pread(descriptor, min(READ_BLOCK, offset + length - position), position), crc)
+    return crc
+
+
+def write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    """Writes `data` at `offset`, however many calls that takes."""
     while len(data):
         written = os.pwrite(descriptor, data, offset)
         data = data[written:]

@@ -5,6 +5,7 @@ bytes themselves: a store with a rotten disk still answers HEAD with the old che
 """
 
 import contextlib
+import hashlib
 from collections.abc import Iterable
 
 from ckpt_tier.cold.manifest import Manifest, ManifestFile, Member
@@ -14,6 +15,7 @@ from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import CkptTierError, IntegrityError, MissingKeyError, UnavailableError
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.store.protocol import Store
+from ckpt_tier.system.digests import crc64nvme, to_hex
 
 
 def prove_present(store: Store, files: Iterable[ManifestFile]) -> None:
@@ -30,6 +32,23 @@ def prove_present(store: Store, files: Iterable[ManifestFile]) -> None:
             raise IntegrityError(f"{file.key} is damaged", f"it has {stat.size} bytes, the manifest says {file.size}")
         if stat.crc64nvme is not None and stat.crc64nvme != file.crc64nvme:
             raise IntegrityError(f"{file.key} is damaged", "its CRC-64/NVME is not the manifest's")
+
+
+class Content:
+    """The checksums of bytes as they are read, to be held against a manifest."""
+
+    def __init__(self) -> None:
+        self._sha256 = hashlib.sha256()
+        self._crc = 0
+
+    def update(self, block: memoryview) -> None:
+        self._sha256.update(block)
+        self._crc = crc64nvme(block, self._crc)
+
+    def require(self, file: ManifestFile) -> None:
+        """Raises IntegrityError unless these were all the bytes of the file."""
+        if self._sha256.hexdigest() != file.sha256 or to_hex(self._crc) != file.crc64nvme:
+            raise IntegrityError(f"{file.key} is damaged", "its bytes have another checksum than the manifest says")
 
 
 def covers(manifest: Manifest, path: str, size: int, sha256: str) -> bool:
@@ -101,7 +120,8 @@ def verdict_on_reading(store: Store, file: ManifestFile, error: UnavailableError
     try:
         for other in store.list(prefix):
             if other.key != file.key and 0 < other.size <= MIB:
-                store.read_into(other.key, 0, memoryview(bytearray(other.size)))
+                for _ in store.read(other.key, 0, other.size):
+                    pass
                 return IntegrityError(f"{file.key} is damaged", f"it can't be read while its neighbour can: {error}")
     except CkptTierError:
         return error

@@ -10,7 +10,6 @@ other bytes): while a verdict says so, the hot copy is kept and a person is told
 """
 
 import functools
-import hashlib
 import itertools
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from typing import TypeVar
@@ -32,10 +31,10 @@ from ckpt_tier.errors import (
 )
 from ckpt_tier.flow.ingest import locate
 from ckpt_tier.flow.parts import Parts
-from ckpt_tier.flow.proof import prove_present, verdict_on_reading
+from ckpt_tier.flow.proof import Content, prove_present, verdict_on_reading
+from ckpt_tier.flow.reading import Reading
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.journal.verdicts import Verdict
-from ckpt_tier.system.digests import crc64nvme, to_hex
 
 RECHECK = 3600.0
 """Seconds until what was found damaged is looked at again: somebody may have mended it."""
@@ -49,7 +48,8 @@ READ_ATTEMPTS = 4
 """How often one block is asked for before the question is whether only this object can't be read."""
 SLICE = 0.25
 """Seconds of reading in one step."""
-_BLOCK = 4 * MIB
+_STRETCH = 4 * MIB
+"""Bytes per request."""
 
 Key = tuple[str, int, str]
 """(series, step, generation)."""
@@ -190,30 +190,26 @@ class Rounds:
     def _read(self, file: ManifestFile) -> Steps[None]:
         """Reads every byte; raises IntegrityError unless they are the manifest's."""
         clock = self._parts.clock
-        sha256, crc = hashlib.sha256(), 0
-        buffer = memoryview(bytearray(min(_BLOCK, file.size)))
+        content = Content()
+        reading = Reading(self._parts.cold.store, file.key, 0, file.size, content.update)
         until = clock.monotonic() + SLICE
-        for offset in range(0, file.size, _BLOCK):
-            block = buffer[: file.size - offset]
-            yield from self._fill(file, offset, block)
-            sha256.update(block)
-            crc = crc64nvme(block, crc)
+        while not reading.is_done:
+            yield from self._go_on(reading, file)
             if clock.monotonic() >= until:
                 yield 0.0
                 until = clock.monotonic() + SLICE
-        if sha256.hexdigest() != file.sha256 or to_hex(crc) != file.crc64nvme:
-            raise IntegrityError(f"{file.key} is damaged", "its bytes have another checksum than the manifest says")
+        content.require(file)
 
-    def _fill(self, file: ManifestFile, offset: int, block: memoryview) -> Steps[None]:
-        store = self._parts.cold.store
+    def _go_on(self, reading: Reading, file: ManifestFile) -> Steps[None]:
         for attempt in itertools.count(1):
             try:
-                store.read_into(file.key, offset, block)
+                reading.go_on(_STRETCH)
             except MissingKeyError as error:
                 raise IntegrityError(f"{file.key} is missing", "its manifest is there, the object is not") from error
             except UnavailableError as error:
                 if attempt % READ_ATTEMPTS == 0:
-                    if isinstance(verdict := verdict_on_reading(store, file, error), IntegrityError):
+                    verdict = verdict_on_reading(self._parts.cold.store, file, error)
+                    if isinstance(verdict, IntegrityError):
                         raise verdict from error
                     self._say_away(error)
                 yield AWAY_WAIT

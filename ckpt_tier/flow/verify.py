@@ -1,6 +1,5 @@
 """Verifying the cold tier: presence by HEAD, or content by reading every byte."""
 
-import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
@@ -11,15 +10,16 @@ from ckpt_tier.cold.manifest import Manifest, ManifestFile
 from ckpt_tier.cold.manifests import Entry, Manifests
 from ckpt_tier.core.pieces import MIB
 from ckpt_tier.errors import IntegrityError, MissingKeyError, UnavailableError
-from ckpt_tier.flow.proof import prove_present, verdict_on_reading
+from ckpt_tier.flow.proof import Content, prove_present, verdict_on_reading
+from ckpt_tier.flow.reading import Reading
 from ckpt_tier.flow.retry import persistently
 from ckpt_tier.store.protocol import Store
 from ckpt_tier.system.clock import Clock
-from ckpt_tier.system.digests import crc64nvme, to_hex
 
 HEADS_AT_ONCE = 16
 READS_AT_ONCE = 4
-_BLOCK = 16 * MIB
+_STRETCH = 256 * MIB
+"""Bytes per request, each tried a few times."""
 
 
 class Proved(StrEnum):
@@ -78,22 +78,13 @@ def _problem(store: Store, manifest: Manifest, read: bool, clock: Clock) -> str:
 
 
 def _read_through(store: Store, file: ManifestFile, clock: Clock) -> None:
-    sha256 = hashlib.sha256()
-    crc = 0
-    buffer = memoryview(bytearray(min(_BLOCK, max(1, file.size))))
-    for offset in range(0, file.size, _BLOCK):
-        block = buffer[: min(_BLOCK, file.size - offset)]
-        _read_block(store, file, offset, block, clock)
-        sha256.update(block)
-        crc = crc64nvme(block, crc)
-    if sha256.hexdigest() != file.sha256 or to_hex(crc) != file.crc64nvme:
-        raise IntegrityError(f"{file.key} is damaged", "its bytes have another checksum than the manifest says")
-
-
-def _read_block(store: Store, file: ManifestFile, offset: int, block: memoryview, clock: Clock) -> None:
+    content = Content()
+    reading = Reading(store, file.key, 0, file.size, content.update)
     try:
-        persistently(lambda: store.read_into(file.key, offset, block), clock)
+        while not reading.is_done:
+            persistently(lambda: reading.go_on(_STRETCH), clock)
     except MissingKeyError as error:
         raise IntegrityError(f"{file.key} is missing", "its manifest is there, the object is not") from error
     except UnavailableError as error:
         raise verdict_on_reading(store, file, error) from error
+    content.require(file)

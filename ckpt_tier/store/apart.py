@@ -29,7 +29,7 @@ import msgspec
 from ckpt_tier.errors import UnavailableError
 from ckpt_tier.store import apart_messages as say
 from ckpt_tier.store.apart_process import Child, hung
-from ckpt_tier.store.protocol import Capabilities, Leftovers, Source, Stat, Watch, check_key
+from ckpt_tier.store.protocol import READ_BLOCK, Blocks, Capabilities, Leftovers, Source, Stat, Watch, check_key
 from ckpt_tier.system.mounts import mount_of
 
 PATIENCE = 60.0
@@ -112,10 +112,12 @@ class ApartStore:
                         return
                 exchange.go_on()
 
-    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
-        with self._running().call(say.Read(check_key(key), offset, len(buffer)), buffer) as exchange:
-            while isinstance(exchange.answer(self._still_wanted), say.Block):
-                pass
+    def read(self, key: str, offset: int, length: int) -> Blocks:
+        buffer = memoryview(bytearray(min(READ_BLOCK, length)))
+        with self._running().call(say.Read(check_key(key), offset, length), buffer) as exchange:
+            while isinstance(answer := exchange.answer(self._still_wanted), say.Block):
+                yield buffer[: answer.size]
+                exchange.go_on()
 
     def delete(self, key: str) -> None:
         self._result(say.Delete(check_key(key)), None)

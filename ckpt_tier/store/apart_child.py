@@ -15,7 +15,6 @@ from pathlib import Path
 
 import msgspec
 
-from ckpt_tier.core.pieces import MIB
 from ckpt_tier.errors import CancelledError
 from ckpt_tier.store.apart_messages import (
     Answer,
@@ -48,7 +47,6 @@ from ckpt_tier.store.apart_messages import (
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Source, Stat
 
-_READ_BLOCK = 4 * MIB
 """So much of a `Read` is a sign of life: a slow mount is no hung one."""
 _MOST_ENTRIES = 1000
 _LONGEST_SILENCE = 1.0
@@ -69,9 +67,9 @@ class Caller:
     def resumed(self, count: int) -> None:
         self.tell(Resumed(self.id, count))
 
-    def tell(self, answer: Moved | Resumed | Entries) -> None:
+    def tell(self, answer: Moved | Resumed | Entries | Block, data: memoryview | None = None) -> None:
         """Tells, and waits until told to go on; raises CancelledError when told to stop."""
-        self.link.send(answer)
+        self.link.send(answer, data)
         if isinstance(self.orders.get(), Stop):
             raise CancelledError("stopped on request", fix="run the same command again to go on")
 
@@ -155,8 +153,5 @@ def _list(store: FolderStore, prefix: str, after: str, caller: Caller) -> None:
 
 
 def _read(store: FolderStore, key: str, offset: int, size: int, caller: Caller) -> None:
-    room = memoryview(bytearray(min(size, _READ_BLOCK)))
-    for position in range(0, max(size, 1), _READ_BLOCK):
-        block = room[: size - position]
-        store.read_into(key, offset + position, block)
-        caller.link.send(Block(caller.id, len(block)), block)
+    for block in store.read(key, offset, size):
+        caller.tell(Block(caller.id, len(block)), block)

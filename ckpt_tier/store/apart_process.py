@@ -190,15 +190,14 @@ class Exchange:
         self.id = number
         self.answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
         self._child = child
-        self._left = buffer
+        self._buffer = buffer
         self._ended = False
 
     def room(self, size: int) -> memoryview:
-        """Where the next `size` bytes belong."""
-        if self._left is None or size > len(self._left):
+        """Where the next `size` bytes belong. They come only after `go_on`, when nobody needs those before."""
+        if self._buffer is None or size > len(self._buffer):
             raise EOFError("more bytes than were asked for")
-        room, self._left = self._left[:size], self._left[size:]
-        return room
+        return self._buffer[:size]
 
     def answer(self, still_wanted: Callable[[], None] | None = None) -> Entries | Moved | Resumed | Block | Done:
         """The next answer. `still_wanted` is called once a second meanwhile, and may raise.

@@ -14,7 +14,7 @@ from ckpt_tier.store import folder_upload
 from ckpt_tier.store.folder_leftovers import remove_leftovers
 from ckpt_tier.store.folder_paths import HIDDEN, MARKER, TEMPORARY, Root
 from ckpt_tier.store.folder_walk import walk
-from ckpt_tier.store.protocol import Capabilities, Leftovers, Source, Stat, Watch
+from ckpt_tier.store.protocol import READ_BLOCK, Blocks, Capabilities, Leftovers, Source, Stat, Watch
 from ckpt_tier.system.clock import random_id
 from ckpt_tier.system.durable import flush, write_atomic
 
@@ -115,9 +115,16 @@ class FolderStore:
         with self._root.errors(key):
             folder_upload.refresh(self._root, key, source, watch)
 
-    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
-        with self._root.errors(key), self._opened(key) as descriptor:
-            self._read(key, descriptor, offset, buffer)
+    def read(self, key: str, offset: int, length: int) -> Blocks:
+        with contextlib.ExitStack() as stack:
+            with self._root.errors(key):
+                descriptor = stack.enter_context(self._opened(key))
+            buffer = memoryview(bytearray(min(READ_BLOCK, length)))
+            for position in range(offset, offset + length, READ_BLOCK):
+                block = buffer[: offset + length - position]
+                with self._root.errors(key):
+                    self._read(key, descriptor, position, block)
+                yield block
 
     def delete(self, key: str) -> None:
         with self._root.errors(key):

@@ -11,7 +11,7 @@ from ckpt_tier.system.digests import crc64nvme
 Cut = list[tuple[int, int, int]]
 """(offset, length, CRC) of each piece of a file."""
 
-READ_BLOCK = 2**23
+REQUEST = 2**23
 """Bytes per request: the most that is held in memory."""
 
 
@@ -47,22 +47,23 @@ def children(fs: Filesystem, folder: str) -> list[Info]:
     return [entry for entry in entries if str(entry["name"]).strip("/") != folder.strip("/")]
 
 
-def read_into(fs: Filesystem, path: str, offset: int, buffer: memoryview) -> None:
-    """Fills `buffer`; raises IntegrityError where the file ends before, UnavailableError where the answer does."""
-    for position in range(0, len(buffer), READ_BLOCK):
-        block = buffer[position : position + READ_BLOCK]
-        start = offset + position
-        try:
-            data = fs.cat_file(path, start, start + len(block))
-        except FileNotFoundError:
-            raise
-        except Exception:  # for some libraries a range beyond the end is an error
-            _refuse_short(fs, path, start + len(block))
-            raise
-        if len(data) != len(block):
-            _refuse_short(fs, path, start + len(block))
-            raise UnavailableError(f"the answer for {path} broke off", f"{len(data)} of {len(block)} bytes came")
-        block[:] = data
+def read_range(fs: Filesystem, path: str, offset: int, length: int) -> bytes:
+    """`length` bytes, at most `REQUEST`. Raises IntegrityError where the file ends before, UnavailableError where the
+    answer does."""
+    end = offset + length
+    if length == 0:
+        return b""
+    try:
+        data: bytes = fs.cat_file(path, offset, end)
+    except FileNotFoundError:
+        raise
+    except Exception:  # for some libraries a range beyond the end is an error
+        _refuse_short(fs, path, end)
+        raise
+    if len(data) != length:
+        _refuse_short(fs, path, end)
+        raise UnavailableError(f"the answer for {path} broke off", f"{len(data)} of {length} bytes came")
+    return data
 
 
 def _refuse_short(fs: Filesystem, path: str, end: int) -> None:
@@ -70,24 +71,14 @@ def _refuse_short(fs: Filesystem, path: str, end: int) -> None:
         raise IntegrityError(f"{path} is shorter than it should be", f"it has {size} bytes, {end} were asked for")
 
 
-def read_range(fs: Filesystem, path: str, offset: int, length: int) -> bytes:
-    """Some bytes of a small file."""
-    data = bytearray(length)
-    read_into(fs, path, offset, memoryview(data))
-    return bytes(data)
-
-
 def proven(fs: Filesystem, path: str, size: int, cut: Cut) -> bool:
     """Whether a file is the one that was cut into these pieces, by reading all of it."""
     if size_of(fs, path) != size:
         return False
-    buffer = memoryview(bytearray(min(READ_BLOCK, size)))
     for offset, length, expected in cut:
         crc = 0
-        for position in range(offset, offset + length, READ_BLOCK):
-            block = buffer[: offset + length - position]
-            read_into(fs, path, position, block)
-            crc = crc64nvme(block, crc)
+        for position in range(offset, offset + length, REQUEST):
+            crc = crc64nvme(read_range(fs, path, position, min(REQUEST, offset + length - position)), crc)
         if crc != expected:
             return False
     return True

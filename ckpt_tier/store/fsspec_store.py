@@ -7,10 +7,10 @@ from collections.abc import Collection, Iterator, Sequence
 from ckpt_tier.errors import ConfigError, IntegrityError, MissingKeyError, UnavailableError
 from ckpt_tier.store.fsspec_errors import no_root, translated
 from ckpt_tier.store.fsspec_place import HIDDEN, Connections, Filesystem, Place
-from ckpt_tier.store.fsspec_read import children, file_info, is_there, read_into, read_range
+from ckpt_tier.store.fsspec_read import REQUEST, children, file_info, is_there, read_range
 from ckpt_tier.store.fsspec_upload import Writer
 from ckpt_tier.store.fsspec_walk import Info, described, is_key, walk
-from ckpt_tier.store.protocol import Capabilities, Leftovers, Source, Stat, Watch
+from ckpt_tier.store.protocol import READ_BLOCK, Blocks, Capabilities, Leftovers, Source, Stat, Watch
 from ckpt_tier.system.clock import Clock, SystemClock
 
 _PROBE = ".ckpt-tier-probe"
@@ -90,10 +90,13 @@ class FsspecStore:
         with self._at(key) as fs:
             self._writer.refresh(fs, key, source, watch)
 
-    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
+    def read(self, key: str, offset: int, length: int) -> Blocks:
         path = self._place.path(key)
-        with self._at(key) as fs:
-            read_into(fs, path, offset, buffer)
+        for position in range(offset, offset + length, REQUEST):
+            with self._at(key) as fs:
+                data = read_range(fs, path, position, min(REQUEST, offset + length - position))
+            for start in range(0, len(data), READ_BLOCK):
+                yield memoryview(data)[start : start + READ_BLOCK]
 
     def delete(self, key: str) -> None:
         self._place.path(key)

@@ -96,9 +96,7 @@ def _attempt(name: str, trial: Callable[[], str | None], *, needed: bool = True)
 def _read_back(store: Store, key: str) -> None:
     if store.get(key, 1000) != b"ckpt-tier":
         raise _Disappointed("other bytes came back than were written")
-    tail = bytearray(4)
-    store.read_into(key, 5, memoryview(tail))
-    if tail != b"tier":
+    if b"".join(map(bytes, store.read(key, 5, 4))) != b"tier":
         raise _Disappointed("a range came back wrong")
 
 

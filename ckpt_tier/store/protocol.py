@@ -28,7 +28,7 @@ SourceChangedError (the local file is not what its checksums say), NoSpaceError 
 (no such bucket, no marker file, bad URL). No exception of a library leaves a store.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -39,6 +39,13 @@ from ckpt_tier.errors import UsageError
 
 MAX_KEY_BYTES = 1024
 """S3's limit: https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html"""
+
+
+READ_BLOCK = 2**20
+"""Bytes, at the most, of a block that is read: it stays in the processor's cache while it is checked and written."""
+
+Blocks = Generator[memoryview, None, None]
+"""Bytes in blocks of at most `READ_BLOCK`; each is valid until the next is asked for."""
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -150,8 +157,11 @@ class Store(Protocol):
         does; KeyExistsError, and changes nothing, when the object has other bytes; MissingKeyError when it is gone."""
         ...
 
-    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
-        """Fills `buffer` with the object's bytes from `offset`; raises UnavailableError when they break off."""
+    def read(self, key: str, offset: int, length: int) -> Blocks:
+        """The object's bytes from `offset` on, `length` of them, in order, as they arrive: nothing is asked for before
+        the first is wanted. To be closed by whoever does not read to the end. Raises, out of the iteration,
+        IntegrityError where the object ends before, UnavailableError where the answer breaks off: what had come until
+        then is right, as far as the line goes, and another call can go on behind it."""
         ...
 
     def delete(self, key: str) -> None:

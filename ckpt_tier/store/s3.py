@@ -11,7 +11,7 @@ from ckpt_tier.errors import (
     MissingKeyError,
     UnavailableError,
 )
-from ckpt_tier.store.protocol import Capabilities, Leftovers, Source, Stat, Watch, check_key
+from ckpt_tier.store.protocol import READ_BLOCK, Blocks, Capabilities, Leftovers, Source, Stat, Watch, check_key
 from ckpt_tier.store.s3_bucket import Inspection
 from ckpt_tier.store.s3_errors import UnsupportedError
 from ckpt_tier.store.s3_leftovers import drop_leftovers
@@ -20,8 +20,6 @@ from ckpt_tier.store.s3_requests import Requests, S3Options
 from ckpt_tier.store.s3_upload import Uploader
 from ckpt_tier.system.clock import random_id
 from ckpt_tier.system.digests import crc64nvme, to_base64
-
-_BLOCK = 2**20
 
 
 class S3Store:
@@ -127,25 +125,25 @@ class S3Store:
     def refresh(self, key: str, source: Source, watch: Watch) -> None:
         self._uploader.refresh(self._full(key), source, watch)
 
-    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
-        self._read_range(self._full(key), offset, buffer)
+    def read(self, key: str, offset: int, length: int) -> Blocks:
+        return self._read_range(self._full(key), offset, length)
 
-    def _read_range(self, full: str, offset: int, buffer: memoryview) -> None:
-        if len(buffer) == 0:
+    def _read_range(self, full: str, offset: int, length: int) -> Blocks:
+        if length == 0:
             return
-        last = offset + len(buffer) - 1
+        last = offset + length - 1
         answer = self._requests.send("get_object", full, Range=f"bytes={offset}-{last}")
+        buffer = memoryview(bytearray(min(READ_BLOCK, length)))
         with contextlib.closing(answer["Body"]) as body:
             self._check_range(full, answer, offset, last)
-            filled = 0
-            with self._requests.errors("get_object", full):
-                while filled < len(buffer):
-                    count = body.readinto(buffer[filled : filled + _BLOCK])
-                    if count == 0:
-                        break
-                    filled += count
-        if filled < len(buffer):
-            raise self._broken_off(full, filled, len(buffer))
+            left = length
+            while left:
+                with self._requests.errors("get_object", full):
+                    count = body.readinto(buffer[:left])
+                if count == 0:
+                    raise self._broken_off(full, length - left, length)
+                left -= count
+                yield buffer[:count]
 
     def _check_range(self, full: str, answer: Any, offset: int, last: int) -> None:
         """The range that came must be the one asked for: less means that the object ends before."""

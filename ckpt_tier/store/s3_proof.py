@@ -6,18 +6,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ckpt_tier.errors import CkptTierError, IntegrityError
-from ckpt_tier.store.protocol import Source
+from ckpt_tier.store.protocol import Blocks, Source
 from ckpt_tier.store.s3_errors import ChecksumRefusedError, UnsupportedError
 from ckpt_tier.store.s3_requests import Requests
 from ckpt_tier.system.clock import random_id
 from ckpt_tier.system.digests import crc64nvme, from_base64, to_base64, to_hex
 
 PROBE_FOLDER = ".ckpt-tier-probe"
-_READ_BACK = 2**23
 _KNOWN_TO_VERIFY = frozenset({"AmazonS3", "MinIO"})
 """Servers (by their Server header) that were seen to refuse wrong checksums. Others show it once per process."""
 
-ReadInto = Callable[[str, int, memoryview], None]
+Read = Callable[[str, int, int], Blocks]
 
 
 def whole_crc(answer: Mapping[str, Any]) -> str | None:
@@ -34,19 +33,23 @@ def whole_crc(answer: Mapping[str, Any]) -> str | None:
 class Proof:
     """Judges what one store says about checksums. Safe to use from several threads.
 
-    `root` is the prefix of all keys; `read_into` reads whole keys of the bucket.
+    `root` is the prefix of all keys; `read` takes whole keys of the bucket.
     """
 
-    def __init__(self, requests: Requests, root: str, read_into: ReadInto) -> None:
+    def __init__(self, requests: Requests, root: str, read: Read) -> None:
         self._requests = requests
         self._root = root
-        self._read_into = read_into
+        self._read = read
         self._lock = threading.Lock()
         self._verifies: bool | None = None
 
     def known_not_to_verify(self) -> bool:
         """Whether the store was seen to take wrong checksums: then what it says of them means nothing."""
         return self._verifies is False
+
+    def known_to_verify(self) -> bool:
+        """Whether the store refuses wrong checksums, as far as that is known without asking."""
+        return self._verifies is True or (self._verifies is None and self._requests.server in _KNOWN_TO_VERIFY)
 
     def store_verifies(self) -> bool:
         """Whether the store refuses bytes that don't match their checksum. Tried once: a few small requests."""
@@ -55,15 +58,13 @@ class Proof:
                 self._verifies = self._refuses_wrong_checksums()
             return self._verifies
 
-    def believes(self, answer: Mapping[str, Any]) -> bool:
-        """Whether checksums in an answer of this store can be believed, by who sent it, else by trying it."""
-        if self._verifies is None and answer["ResponseMetadata"]["HTTPHeaders"].get("server") in _KNOWN_TO_VERIFY:
-            return True
-        return self.store_verifies()
+    def believes(self) -> bool:
+        """Whether checksums in the store's answers can be believed, by who sends them, else by trying it."""
+        return self.known_to_verify() or self.store_verifies()
 
     def answer_proves(self, answer: Mapping[str, Any], source: Source) -> bool:
         """Whether the answer to a write shows that the store verified exactly the source's checksum."""
-        return whole_crc(answer) == source.crc64nvme and self.believes(answer)
+        return whole_crc(answer) == source.crc64nvme and self.believes()
 
     def holds(self, key: str, source: Source) -> bool:
         """Whether the object under `key` (of the bucket) has the source's bytes; raises MissingKeyError."""
@@ -71,7 +72,7 @@ class Proof:
         if answer["ContentLength"] != source.size:
             return False
         crc = whole_crc(answer)
-        if crc is not None and self.believes(answer):
+        if crc is not None and self.believes():
             return crc == source.crc64nvme
         return self._read_back(key, source.size) == source.crc64nvme
 
@@ -86,11 +87,8 @@ class Proof:
             )
 
     def _read_back(self, key: str, size: int) -> str:
-        buffer = memoryview(bytearray(min(_READ_BACK, size)))
         crc = 0
-        for offset in range(0, size, _READ_BACK):
-            block = buffer[: size - offset]
-            self._read_into(key, offset, block)
+        for block in self._read(key, 0, size):
             crc = crc64nvme(block, crc)
         return to_hex(crc)
 

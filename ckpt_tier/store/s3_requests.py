@@ -62,6 +62,8 @@ class Requests:
         self.place = Place(bucket, host_of(options.endpoint_url), options.ca_bundle, options.profile)
         self._lock = threading.Lock()
         self._client: S3Client | None = None
+        self.server: str | None = None
+        """The Server header of the last answer."""
         self._wire = Wire(_CONNECT_TIMEOUT, _READ_TIMEOUT)
 
     def send(self, operation: str, key: str = "", **parameters: Any) -> Any:
@@ -71,6 +73,8 @@ class Requests:
         with self.errors(operation, key):
             answer = getattr(self.client(), operation)(Bucket=self.bucket, **parameters)
         if _ALWAYS_THERE.get(operation, "ResponseMetadata") not in answer:
+            if "Body" in answer:
+                answer["Body"].close()
             raise UnavailableError(
                 f"what answered for s3://{self.bucket}/{key} is no S3 server",
                 f"its answer to {operation} makes no sense",
@@ -98,8 +102,12 @@ class Requests:
         with self._lock:
             if self._client is None:
                 self._client = _make_client(self.options)
+                self._client.meta.events.register("after-call.s3", self._note_server)
                 self._wire.attach(self._client)
             return self._client
+
+    def _note_server(self, http_response: Any, **_: object) -> None:
+        self.server = http_response.headers.get("server")
 
     def encryption(self) -> dict[str, str]:
         """What a request that creates an object says about encryption at rest."""

@@ -94,7 +94,10 @@ class Uploader:
     ) -> PieceBody | bytes:
         if piece.length == 0:
             return b""
-        return PieceBody(source, descriptor, piece.offset, piece.length, piece.crc, watch, stopped)
+        checked = not self._plain and self._proof.known_to_verify()
+        return PieceBody(
+            source, descriptor, piece.offset, piece.length, piece.crc, watch, stopped, checked_by_store=checked
+        )
 
     def _checksum(self, crc: int) -> dict[str, str]:
         return {} if self._plain else {"ChecksumCRC64NVME": to_base64(crc)}

@@ -5,8 +5,8 @@ botocore signs the request, and reads the answer's status, headers and errors; o
 proxies, and everything but the pieces of a file and the bodies of objects go by botocore's own HTTP client: see `fits`.
 
 Sending doesn't read the file here, so its bytes are not compared with their checksum on the way. The store does that:
-only requests that carry a CRC-64/NVME go this way, and when it refuses one, `PieceBody.check` tells whether the file
-has changed or the line was bad.
+only pieces for a store that is known to refuse wrong checksums go this way, and when it refuses one,
+`PieceBody.check` tells whether the file has changed or the line was bad.
 """
 
 import contextlib
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _OPERATIONS = ("PutObject", "UploadPart", "GetObject")
-_CHECKSUM = "x-amz-checksum-crc64nvme"
 _BLOCK = 2**20
 _CONTINUE_TIMEOUT = 1.0
 """Seconds for which a server may think about the headers before the body is sent all the same, as botocore does:
 https://www.rfc-editor.org/rfc/rfc9110#name-expect (a client should not wait for an indefinite period)."""
 _LONGEST_HEAD = 4096
-"""Bytes of the longest "100 Continue"."""
+"""Bytes of the longest interim answer."""
 _MOST_IDLE = 16
 """Connections that are kept for the next request."""
 
@@ -74,12 +73,11 @@ class Wire:
         address = (url.hostname or "", url.port or http.client.HTTP_PORT)
         connection = self._connection(address, request.url)
         try:
-            ended = _send(connection, request, f"{url.path or '/'}{f'?{url.query}' if url.query else ''}")
-            response = connection.getresponse()
-        except BaseException as error:
+            with _http_errors():
+                ended = _send(connection, request, f"{url.path or '/'}{f'?{url.query}' if url.query else ''}")
+                response = connection.getresponse()
+        except BaseException:
             connection.close()
-            if isinstance(error, http.client.HTTPException):
-                raise ConnectionError(str(error) or type(error).__name__) from error
             raise
         body = _Body(self, address, connection, response, reusable=ended)
         answer: Any = AWSResponse(request.url, response.status, dict(response.headers), body)  # type: ignore[arg-type]
@@ -126,12 +124,12 @@ class Wire:
 
 def fits(request: Any) -> bool:
     """Whether a request (botocore's AWSPreparedRequest) goes by our connections: over plain HTTP, either the bytes of
-    an object, or a piece of a file whose checksum goes with it."""
+    an object, or a piece of a file that the store checks."""
     if not request.url.startswith("http://"):  # an answer may have sent us elsewhere
         return False
     if request.method == "GET":
         return bool(request.stream_output)
-    return isinstance(request.body, PieceBody) and _CHECKSUM in request.headers
+    return isinstance(request.body, PieceBody) and request.body.checked_by_store
 
 
 def _send(connection: http.client.HTTPConnection, request: Any, target: str) -> bool:
@@ -153,14 +151,24 @@ def _send(connection: http.client.HTTPConnection, request: Any, target: str) -> 
 def _told_to_continue(sock: socket.socket) -> bool:
     """Whether the body is wanted: the server says so, or says nothing."""
     while _ready(sock, select.POLLIN, _CONTINUE_TIMEOUT):
-        said = sock.recv(_LONGEST_HEAD, socket.MSG_PEEK)
-        head, end, _ = said.partition(b"\r\n\r\n")
-        if end and head.split(b" ", 2)[1:2] == [b"100"]:
-            sock.recv(len(head) + len(end))
-            return True
-        if end or not said or len(said) == _LONGEST_HEAD:
-            return False
+        status = _interim(sock)
+        if status is None or status == b"100":
+            return status is not None
     return True
+
+
+def _interim(sock: socket.socket) -> bytes | None:
+    """Takes an interim answer (1xx) that is there to be read; its status, or nothing while it is not whole. None where
+    it is the final answer that waits, or the end of the connection."""
+    said = sock.recv(_LONGEST_HEAD, socket.MSG_PEEK)
+    head, end, _ = said.partition(b"\r\n\r\n")
+    if not end:
+        return b"" if 0 < len(said) < _LONGEST_HEAD else None
+    status = head.split(b" ", 2)[1:2] or [b""]
+    if not status[0].startswith(b"1"):
+        return None
+    sock.recv(len(head) + len(end))
+    return status[0]
 
 
 def _send_body(sock: socket.socket, body: PieceBody) -> bool:
@@ -169,7 +177,7 @@ def _send_body(sock: socket.socket, body: PieceBody) -> bool:
         end = offset + length
         while offset < end:
             events = _ready(sock, select.POLLIN | select.POLLOUT, timeout)
-            if events & select.POLLIN:
+            if events & select.POLLIN and _interim(sock) is None:
                 return False
             if not events:
                 raise TimeoutError("timed out")
@@ -214,12 +222,14 @@ class _Body:
         self._end_if_read()
 
     def read(self, amt: int | None = None) -> bytes:
-        data = self._response.read(amt)
+        with _http_errors():
+            data = self._response.read(amt)
         self._end_if_read()
         return data
 
     def readinto(self, buffer: memoryview) -> int:
-        count = self._response.readinto(buffer)
+        with _http_errors():
+            count = self._response.readinto(buffer)
         self._end_if_read()
         return count
 
@@ -247,6 +257,15 @@ class _Body:
             self._wire.give_back(self._address, connection)
         else:
             connection.close()
+
+
+@contextlib.contextmanager
+def _http_errors() -> Iterator[None]:
+    """What http.client raises, as the trouble with the line that it is."""
+    try:
+        yield
+    except http.client.HTTPException as error:
+        raise ConnectionError(str(error) or type(error).__name__) from error
 
 
 def _close_all(idle: list[_Idle]) -> None:

@@ -70,9 +70,9 @@ def read_at(source: Source, descriptor: int, offset: int, buffer: memoryview) ->
 class PieceBody:
     """The bytes `offset` … `offset + length` of an open source, as a file to be read once from start to end.
 
-    `crc` is the CRC-64/NVME they must have. Going back to the start (botocore does so to send again) is possible;
-    bytes are reported to `watch` the first time only. Holds 1 MiB whatever the length. Not thread-safe. Blocks that
-    `read` returns are valid until the next `read`.
+    `crc` is the CRC-64/NVME they must have; `checked_by_store` says that the store refuses others. Going back to the
+    start (botocore does so to send again) is possible; bytes are reported to `watch` the first time only. Holds 1 MiB
+    whatever the length. Not thread-safe. Blocks that `read` returns are valid until the next `read`.
 
     Raises, out of `read`: SourceChangedError, before the last block, when the bytes have another checksum;
     CancelledError when `stopped` is set or `watch` says so.
@@ -87,6 +87,8 @@ class PieceBody:
         crc: int,
         watch: Watch,
         stopped: threading.Event,
+        *,
+        checked_by_store: bool,
     ) -> None:
         self._source = source
         self._descriptor = descriptor
@@ -95,6 +97,7 @@ class PieceBody:
         self._crc = crc
         self._watch = watch
         self._stopped = stopped
+        self.checked_by_store = checked_by_store
         self._buffer: memoryview | None = None  # made when something is read
         self._reported = 0
         self._rewind(0)

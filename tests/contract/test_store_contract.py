@@ -21,7 +21,7 @@ from ckpt_tier.errors import (
     UsageError,
 )
 from ckpt_tier.store.probe import try_out
-from ckpt_tier.store.protocol import Store
+from ckpt_tier.store.protocol import READ_BLOCK, Store
 from tests.stores import PIECE, RESUMING, Counter, source_of
 
 MakeFile = Callable[[bytes], Path]
@@ -29,9 +29,7 @@ MakeFile = Callable[[bytes], Path]
 
 def whole(store: Store, key: str) -> bytes:
     """An object read in ranges."""
-    data = bytearray(store.stat(key).size)
-    store.read_into(key, 0, memoryview(data))
-    return bytes(data)
+    return b"".join(map(bytes, store.read(key, 0, store.stat(key).size)))
 
 
 def keys(store: Store, prefix: str = "", after: str = "") -> list[str]:
@@ -105,7 +103,7 @@ def test_unfit_keys_are_refused_everywhere(store: Store, key: str, make_file: Ma
         lambda: store.get(key, 1),
         lambda: store.stat(key),
         lambda: store.delete(key),
-        lambda: store.read_into(key, 0, memoryview(bytearray(1))),
+        lambda: list(store.read(key, 0, 1)),
         lambda: store.upload(key, source, Counter()),
     ):
         with pytest.raises(UsageError):
@@ -135,7 +133,7 @@ def test_a_missing_object_is_said_by_every_read(store: Store) -> None:
         with pytest.raises(MissingKeyError):
             store.get(key, 100)
         with pytest.raises(MissingKeyError):
-            store.read_into(key, 0, memoryview(bytearray(1)))
+            list(store.read(key, 0, 1))
 
 
 def test_deleting_twice_is_success(store: Store) -> None:
@@ -212,16 +210,35 @@ def test_any_range_can_be_read(store: Store) -> None:
     data = os.urandom(300_000)
     store.put("x", data)
     for offset, length in ((0, 1), (0, len(data)), (299_999, 1), (12_345, 200_000), (5, 0)):
-        buffer = bytearray(length)
-        store.read_into("x", offset, memoryview(buffer))
-        assert buffer == data[offset : offset + length]
+        assert b"".join(map(bytes, store.read("x", offset, length))) == data[offset : offset + length]
+
+
+def test_a_reading_comes_in_blocks_and_can_be_left_at_any_of_them(store: Store, make_file: MakeFile) -> None:
+    data = os.urandom(3 * READ_BLOCK + 5)
+    store.upload("x", source_of(make_file(data)), Counter())
+    blocks = [bytes(block) for block in store.read("x", 3, len(data) - 3)]
+    assert max(map(len, blocks)) <= READ_BLOCK
+    assert b"".join(blocks) == data[3:]
+    for _ in range(40):  # more than there are connections
+        with contextlib.closing(store.read("x", 0, len(data))) as left:
+            assert data.startswith(bytes(next(left)))
+    assert whole(store, "x") == data
+
+
+def test_several_readings_at_once_have_each_their_own_bytes(store: Store) -> None:
+    names = [f"x{number}" for number in range(4)]
+    for name in names:
+        store.put(name, name.encode() * 1000)
+    readings = [store.read(name, 0, 2000) for name in names]
+    for name, blocks in zip(names, readings, strict=True):
+        assert b"".join(map(bytes, blocks)) == name.encode() * 1000
 
 
 @pytest.mark.parametrize(("offset", "length"), [(0, 11), (5, 6), (10, 1), (1000, 10)])
 def test_reading_beyond_the_end_is_an_integrity_error(store: Store, offset: int, length: int) -> None:
     store.put("x", b"0123456789")
     with pytest.raises(IntegrityError):
-        store.read_into("x", offset, memoryview(bytearray(length)))
+        list(store.read("x", offset, length))
 
 
 # Uploads

@@ -4,6 +4,7 @@ A stopped process stands in for one that hangs: it does not answer. It differs i
 hung mount of FUSE are about one that survives.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -34,6 +35,7 @@ from ckpt_tier.store import apart, apart_messages, apart_process
 from ckpt_tier.store.apart import ApartStore
 from ckpt_tier.store.apart_process import Child
 from ckpt_tier.store.folder import FolderStore
+from ckpt_tier.store.protocol import READ_BLOCK
 from tests.cli.ground import Ground
 from tests.hung_mount import beside_a_hung_mount
 from tests.stores import PIECE, Counter, apart_store, source_of
@@ -101,7 +103,7 @@ def test_all_calls_that_wait_are_told(store: ApartStore, make_file: MakeFile) ->
         lambda: store.delete("a"),
         lambda: store.folders(""),
         lambda: list(listing),
-        lambda: store.read_into("a", 0, memoryview(bytearray(1))),
+        lambda: list(store.read("a", 0, 1)),
         lambda: store.upload(KEY, source, Counter()),
     ]
     with ThreadPoolExecutor(len(calls)) as pool:
@@ -152,15 +154,31 @@ def test_a_slow_folder_is_no_hung_one(store: ApartStore, make_file: MakeFile) ->
     assert child(store).pid == pid
 
 
-def test_a_buffer_is_not_written_after_its_call_has_ended(store: ApartStore) -> None:
-    store.put("a", b"x" * 2**25)
-    buffer = bytearray(2**25)
+def test_a_block_stays_as_it_is_until_the_next_is_asked_for(store: ApartStore) -> None:
+    data = os.urandom(3 * READ_BLOCK)
+    store.put("a", data)
+    blocks = store.read("a", 0, len(data))
+    for start in range(0, len(data), READ_BLOCK):
+        block = next(blocks)
+        time.sleep(0.1)
+        assert block == data[start : start + READ_BLOCK]
+    assert list(blocks) == []
+
+
+def test_a_reading_that_hangs_between_two_blocks_is_given_up(store: ApartStore) -> None:
+    store.put("a", b"x" * 3 * READ_BLOCK)
+    blocks = store.read("a", 0, 3 * READ_BLOCK)
+    assert len(next(blocks)) == READ_BLOCK
     stop(store)
-    with pytest.raises(UnavailableError):
-        store.read_into("a", 0, memoryview(buffer))
-    seen = bytes(buffer)
-    time.sleep(0.2)
-    assert buffer == seen
+    with pytest.raises(UnavailableError, match="does not answer"):
+        list(blocks)
+
+
+def test_a_reading_that_nobody_goes_on_with_keeps_nobody_waiting(store: ApartStore) -> None:
+    store.put("a", b"x" * 3 * READ_BLOCK)
+    with contextlib.closing(store.read("a", 0, 3 * READ_BLOCK)) as blocks:
+        next(blocks)
+    assert store.get("a", 2**25)[:1] == b"x"
 
 
 # Dying

@@ -22,6 +22,7 @@ from ckpt_tier.hot.holds import held
 from ckpt_tier.hot.space import Space
 from ckpt_tier.operations import Operations, Restored
 from ckpt_tier.store.folder import FolderStore
+from ckpt_tier.store.protocol import Blocks
 from ckpt_tier.system.digests import crc64nvme, to_hex
 from tests.builders import TwoTiers, checkpoint, manifest
 from tests.kills import killed_at
@@ -51,15 +52,16 @@ class Reading(FolderStore):
 
     def __init__(self, root: Path, fail: Exception | None = None, fail_after: int = 10**18) -> None:
         super().__init__(root)
-        self.read = 0
+        self.came = 0
         self._fail = fail
         self._fail_after = fail_after
 
-    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
-        if self._fail and self.read >= self._fail_after:
-            raise self._fail
-        super().read_into(key, offset, buffer)
-        self.read += len(buffer)
+    def read(self, key: str, offset: int, length: int) -> Blocks:
+        for block in super().read(key, offset, length):
+            if self._fail and self.came >= self._fail_after:
+                raise self._fail
+            self.came += len(block)
+            yield block
 
 
 def test_a_step_comes_back_to_its_place_byte_by_byte_with_mode_and_time(filled: TwoTiers) -> None:
@@ -204,7 +206,7 @@ def test_what_arrived_before_a_failure_is_not_fetched_again(
     assert not (tmp_path / "to" / "a.pt").exists()
     going_on = Reading(root)
     restore(going_on, made, how, tiers.clock, tiers.events.append)
-    assert going_on.read <= 50_000 - 20_000 + 4096
+    assert going_on.came <= 50_000 - 20_000 + 4096
     assert (tmp_path / "to" / "a.pt").read_bytes() == (root / made.files[0].key).read_bytes()
 
 
@@ -285,10 +287,10 @@ def test_one_object_that_cannot_be_read_while_its_neighbour_can_is_damaged_and_n
     filled: TwoTiers, tmp_path: Path
 ) -> None:
     class Rotten(FolderStore):
-        def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
+        def read(self, key: str, offset: int, length: int) -> Blocks:
             if key.endswith("step_3.pt"):
                 raise UnavailableError("SlowDownRead")
-            super().read_into(key, offset, buffer)
+            return super().read(key, offset, length)
 
     wiring = filled.wiring(Rotten(filled.cold))
     with pytest.raises(IntegrityError, match="its neighbour can"):

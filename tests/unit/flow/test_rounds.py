@@ -18,7 +18,7 @@ from ckpt_tier.flow.sync import Syncing
 from ckpt_tier.journal.journal import peek_verdicts
 from ckpt_tier.journal.verdicts import Verdict
 from ckpt_tier.store.folder import FolderStore
-from ckpt_tier.store.protocol import Stat
+from ckpt_tier.store.protocol import Blocks, Stat
 from tests.builders import TwoTiers
 
 EVERY = 1000.0
@@ -128,11 +128,11 @@ class Asked(FolderStore):
         self._note(f"get {key}")
         return super().get(key, limit)
 
-    def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
+    def read(self, key: str, offset: int, length: int) -> Blocks:
         self._note(f"read {key}")
         if self.unreadable and self.unreadable in key:
             raise UnavailableError("SlowDownRead")
-        super().read_into(key, offset, buffer)
+        return super().read(key, offset, length)
 
 
 class Watching:
@@ -340,7 +340,7 @@ def test_an_object_that_vanishes_between_the_look_and_the_reading_is_missing(
     def vanished(*_: object) -> None:
         raise MissingKeyError("gone")
 
-    monkeypatch.setattr(Asked, "read_into", vanished)
+    monkeypatch.setattr(Asked, "read", vanished)
     watching.rounds._reads = True
     watching.pass_by(10)
     assert all("is missing" in problem for problem in watching.problems().values())
@@ -460,14 +460,14 @@ def test_a_new_save_does_not_wait_for_a_round(watching: Watching, tiers: TwoTier
 def test_reading_a_large_object_gives_way_every_quarter_of_a_second_and_ends_right(
     watching: Watching, tiers: TwoTiers, store: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rounds_module, "_BLOCK", 256)
-    read = FolderStore.read_into
+    monkeypatch.setattr(rounds_module, "_STRETCH", 256)
+    read = FolderStore.read
 
-    def slowly(self: FolderStore, key: str, offset: int, buffer: memoryview) -> None:
+    def slowly(self: FolderStore, key: str, offset: int, length: int) -> Blocks:
         tiers.clock.time += 0.1
-        read(self, key, offset, buffer)
+        return read(self, key, offset, length)
 
-    monkeypatch.setattr(FolderStore, "read_into", slowly)
+    monkeypatch.setattr(FolderStore, "read", slowly)
     watching.rounds._reads = True
     in_one_step = []
     for _ in range(200):

@@ -5,6 +5,7 @@ from ckpt_tier.flow import verify as verify_module
 from ckpt_tier.flow.verify import Proved, Verified
 from ckpt_tier.operations import Operations
 from ckpt_tier.store.folder import FolderStore
+from ckpt_tier.store.protocol import Blocks
 from tests.builders import TwoTiers
 
 
@@ -56,7 +57,7 @@ def test_a_manifest_that_cannot_be_trusted_is_a_verdict_too(filled: TwoTiers) ->
 
 def test_an_object_that_vanishes_between_the_look_and_the_reading_is_missing(filled: TwoTiers) -> None:
     class Vanishing(FolderStore):
-        def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
+        def read(self, key: str, offset: int, length: int) -> Blocks:
             raise MissingKeyError("gone")
 
     found = list(Operations(filled.wiring(Vanishing(filled.cold))).verify(read=True))
@@ -65,7 +66,7 @@ def test_an_object_that_vanishes_between_the_look_and_the_reading_is_missing(fil
 
 def test_a_cold_tier_that_is_away_is_not_damage(filled: TwoTiers) -> None:
     class Away(FolderStore):
-        def read_into(self, key: str, offset: int, buffer: memoryview) -> None:
+        def read(self, key: str, offset: int, length: int) -> Blocks:
             raise UnavailableError("away")
 
     with pytest.raises(UnavailableError, match="away"):
