@@ -25,12 +25,13 @@ from ckpt_tier.errors import (
     UnavailableError,
 )
 from ckpt_tier.flow import evict
+from ckpt_tier.flow.actions import Action, Kind
 from ckpt_tier.flow.ingest import locate, set_aside, take_up
 from ckpt_tier.flow.meter import Pace
 from ckpt_tier.flow.observe import Marks, list_committed, list_marks, observe, oldest_steps, waiting
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.flow.proof import generation_with, has_save, prove_committed, says_committed
-from ckpt_tier.flow.reconcile import Action, Kind, reconcile
+from ckpt_tier.flow.reconcile import reconcile
 from ckpt_tier.flow.retry import persistently
 from ckpt_tier.flow.upload import PrunedError, commit, note_committed, note_pruned, upload
 from ckpt_tier.flow.view import View
