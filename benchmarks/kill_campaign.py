@@ -8,14 +8,9 @@ up. Each `sync` is killed after a random time, until the round is through; then 
 After each kill every visible manifest must be complete, and every file must be on disk or committed.
 """
 
-import argparse
 import asyncio
-import hashlib
 import os
-import random
 import shutil
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import torch
+from campaign import Campaign, sha256, start
 
 from ckpt_tier.config import load
 from ckpt_tier.core.pieces import MIN_PIECE
@@ -72,11 +68,6 @@ class CountingProxy:
             writer.close()
 
 
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 class Round:
     """One set of checkpoints on its way up."""
 
@@ -93,11 +84,6 @@ class Round:
             torch.save({"w": torch.randn(FILE_MB * 250_000)}, self.hot / f"step_{step}.pt")
         self.sums = {path.name: sha256(path) for path in self.hot.iterdir()}
         self.size = sum(path.stat().st_size for path in self.hot.iterdir())
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "ckpt_tier", *arguments], cwd=self.folder, stdout=subprocess.DEVNULL
-        )
 
     def check(self) -> int:
         """How many checkpoints are committed; raises AssertionError when a promise is broken."""
@@ -117,50 +103,39 @@ class Round:
 
     def restore_all(self) -> None:
         for step in range(1, FILES + 1):
-            assert self.start("restore", "-q", "--step", str(step), "--to", "back").wait() == 0
+            assert start(self.folder, "restore", "-q", "--step", str(step), "--to", "back").wait() == 0
             path = self.folder / "back" / f"step_{step}.pt"
             assert sha256(path) == self.sums[path.name], f"step {step} came back with other bytes"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url")
-    parser.add_argument("--endpoint-url", required=True)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    chance = random.Random(arguments.seed)
-    target = urlsplit(arguments.endpoint_url)
+    campaign = Campaign(__doc__)
+    kills = campaign.kills()
+    target = urlsplit(campaign.endpoint_url)
     proxy = CountingProxy(target.hostname or "127.0.0.1", target.port or 80)
-    kills = rounds = size = 0
+    rounds = size = 0
     most = 4.0
-    while kills < arguments.kills:
+    while not kills.done:
         folder = Path(tempfile.mkdtemp())
         rounds += 1
-        current = Round(folder, arguments.url, f"http://127.0.0.1:{proxy.port}", rounds)
+        current = Round(folder, campaign.url, f"http://127.0.0.1:{proxy.port}", rounds)
         size += current.size
-        while True:
+        begun = time.monotonic()
+        while kills.hit(start(folder, "sync", "-q"), 0.2, most):
+            current.check()
             begun = time.monotonic()
-            process = current.start("sync", "-q")
-            try:
-                code = process.wait(timeout=chance.uniform(0.2, most) if kills < arguments.kills else 600)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                kills += 1
-                current.check()
-                continue
-            assert code == 0, f"sync ended with {code}"
-            most = max(2.0, time.monotonic() - begun)
-            break
+        most = max(2.0, time.monotonic() - begun)
         assert current.check() == FILES
         current.restore_all()
         shutil.rmtree(folder)
-        print(f"round {rounds}: {kills} kills so far, nothing lost, nothing half-visible", flush=True)
+        print(f"round {rounds}: {kills.count} kills so far, nothing lost, nothing half-visible", flush=True)
     twice = proxy.sent_up - size
-    print(f"{kills} kills, {rounds} rounds, {size / 1e6:.0f} MB of checkpoints, {proxy.sent_up / 1e6:.0f} MB sent up")
     print(
-        f"sent twice: {twice / 1e6:.0f} MB in all, {twice / kills / 1e6:.1f} MB a kill; "
+        f"{kills.count} kills, {rounds} rounds, {size / 1e6:.0f} MB of checkpoints, "
+        f"{proxy.sent_up / 1e6:.0f} MB sent up"
+    )
+    print(
+        f"sent twice: {twice / 1e6:.0f} MB in all, {twice / kills.count / 1e6:.1f} MB a kill; "
         f"a piece is {MIN_PIECE / 1e6:.0f} MB"
     )
 

@@ -8,18 +8,14 @@ is through. After each kill every manifest that is there must be complete, and w
 `restore` of a checkpoint of 120 MB is killed in the same way: nothing but the whole file may ever be seen at its place.
 """
 
-import argparse
-import hashlib
 import os
-import random
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from campaign import Campaign, sha256, start
 
 from ckpt_tier.config import load
 from ckpt_tier.flow.proof import prove_present
@@ -28,11 +24,6 @@ from ckpt_tier.wiring import Wiring
 STEPS = range(30)
 KEPT = {0, 10, 20, 27, 28, 29}
 LARGE = 1000
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def prepared(folder: Path, url: str, endpoint_url: str, number: int) -> str:
@@ -55,10 +46,6 @@ def prepared(folder: Path, url: str, endpoint_url: str, number: int) -> str:
     return digest
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-m", "ckpt_tier", *arguments], cwd=folder, stdout=subprocess.DEVNULL)
-
-
 def committed(folder: Path) -> set[int]:
     """The steps with a manifest, each of which is proven complete."""
     wiring = Wiring(load(folder / "ckpt-tier.toml", env=os.environ, cwd=folder))
@@ -68,53 +55,34 @@ def committed(folder: Path) -> set[int]:
     return {entry.step for entry in found}
 
 
-def killed(folder: Path, after: float, *arguments: str) -> bool:
-    """Whether the kill came before the end."""
-    process = start(folder, *arguments)
-    try:
-        assert process.wait(timeout=after) == 0
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return True
-    return False
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url")
-    parser.add_argument("--endpoint-url", required=True)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    chance = random.Random(arguments.seed)
-    prunes = restores = rounds = 0
-    while prunes < arguments.kills or restores < arguments.kills:
+    campaign = Campaign(__doc__)
+    prunes, restores = campaign.kills(), campaign.kills()
+    rounds = 0
+    while not (prunes.done and restores.done):
         folder = Path(tempfile.mkdtemp())
         rounds += 1
-        digest = prepared(folder, arguments.url, arguments.endpoint_url, rounds)
+        digest = prepared(folder, campaign.url, campaign.endpoint_url, rounds)
         assert committed(folder) == {*STEPS, LARGE}
-        for _ in range(arguments.kills):
-            after = chance.uniform(0.3, 1.6) if prunes < arguments.kills else 600
-            if not killed(folder, after, "prune", "--yes", "-q"):
-                break
-            prunes += 1
+        while prunes.hit(start(folder, "prune", "--yes", "-q"), 0.3, 1.6):
             there = committed(folder)
             assert there >= {*KEPT, LARGE}, there
         assert start(folder, "prune", "--yes", "-q").wait() == 0
         assert committed(folder) == {*KEPT, LARGE}
         back = folder / "back" / f"step_{LARGE}.pt"
-        for _ in range(arguments.kills):
-            after = chance.uniform(0.3, 1.6) if restores < arguments.kills else 600
-            if not killed(folder, after, "restore", "-q", "--step", str(LARGE), "--to", "back"):
-                break
-            restores += 1
+        while restores.hit(start(folder, "restore", "-q", "--step", str(LARGE), "--to", "back"), 0.3, 1.6):
             assert not back.exists() or sha256(back) == digest, "half a file was visible"
         assert start(folder, "restore", "-q", "--step", str(LARGE), "--to", "back").wait() == 0
         assert sha256(back) == digest
         shutil.rmtree(folder)
-        print(f"round {rounds}: prune killed {prunes} times, restore {restores} times, nothing lost", flush=True)
-    print(f"{prunes} kills of prune, {restores} kills of restore, {rounds} rounds: nothing lost, nothing half-visible")
+        print(
+            f"round {rounds}: prune killed {prunes.count} times, restore {restores.count} times, nothing lost",
+            flush=True,
+        )
+    print(
+        f"{prunes.count} kills of prune, {restores.count} kills of restore, {rounds} rounds: "
+        "nothing lost, nothing half-visible"
+    )
 
 
 if __name__ == "__main__":

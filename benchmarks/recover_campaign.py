@@ -9,27 +9,20 @@ kill no file may be there but whole ones, and the configuration must be whole or
 must find nothing to do.
 """
 
-import argparse
-import hashlib
 import json
 import os
-import random
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from campaign import Campaign, sha256, start
+
 SERIES = 6
 STEPS = (1, 2)
 FILE_MB = 40
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Machine:
@@ -43,12 +36,7 @@ class Machine:
 
     def start(self, *arguments: str) -> subprocess.Popen[bytes]:
         env = {name: value for name, value in os.environ.items() if not name.startswith(("CKPT_TIER_", "XDG_"))}
-        return subprocess.Popen(
-            [sys.executable, "-m", "ckpt_tier", *arguments],
-            cwd=self.folder,
-            env={**env, "HOME": str(self.folder)},
-            stdout=subprocess.PIPE,
-        )
+        return start(self.folder, *arguments, env={**env, "HOME": str(self.folder)}, stdout=subprocess.PIPE)
 
     def recover(self) -> subprocess.Popen[bytes]:
         return self.start(*self._recovery)
@@ -93,34 +81,18 @@ def prepare(url: str, endpoint_url: str) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("url")
-    parser.add_argument("--endpoint-url", required=True)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    arguments = parser.parse_args()
-    chance = random.Random(arguments.seed)
-    url = f"{arguments.url.rstrip('/')}/{os.getpid()}"
-    sums = prepare(url, arguments.endpoint_url)
-    kills = rounds = partly = 0
+    campaign = Campaign(__doc__)
+    kills = campaign.kills()
+    url = f"{campaign.url.rstrip('/')}/{os.getpid()}"
+    sums = prepare(url, campaign.endpoint_url)
+    rounds = partly = 0
     most = 6.0
-    while kills < arguments.kills:
-        machine = Machine(url, arguments.endpoint_url)
+    while not kills.done:
+        machine = Machine(url, campaign.endpoint_url)
         rounds += 1
         begun = time.monotonic()
-        while True:
-            process = machine.recover()
-            try:
-                process.wait(timeout=chance.uniform(0.2, most) if kills < arguments.kills else 600)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-                kills += 1
-                there = machine.check(sums)
-                partly += 0 < there < SERIES
-                continue
-            machine.document(process)
-            break
+        while kills.hit(machine.recover(), 0.2, most):
+            partly += 0 < machine.check(sums) < SERIES
         most = max(2.0, min(most, (time.monotonic() - begun)))
         assert machine.check(sums) == SERIES
         again = machine.document(machine.recover())
@@ -128,8 +100,8 @@ def main() -> None:
         synced = machine.document(machine.start("sync", "--json"))
         assert (synced["committed"], synced["evicted"], synced["trouble"]) == ([], [], []), synced
         machine.remove()
-        print(f"round {rounds}: {kills} kills so far, nothing half-visible, each recovery ended", flush=True)
-    print(f"{kills} kills, {rounds} rounds; after {partly} of them some checkpoints were there and others not")
+        print(f"round {rounds}: {kills.count} kills so far, nothing half-visible, each recovery ended", flush=True)
+    print(f"{kills.count} kills, {rounds} rounds; after {partly} of them some checkpoints were there and others not")
 
 
 if __name__ == "__main__":

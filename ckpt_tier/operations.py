@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ckpt_tier.cold.manifests import Entry
     from ckpt_tier.core.branches import Branch
     from ckpt_tier.core.events import Emit
+    from ckpt_tier.flow.actions import Action
     from ckpt_tier.flow.listing import Listed
     from ckpt_tier.flow.observe import Marks
-    from ckpt_tier.flow.reconcile import Action
     from ckpt_tier.flow.status import Status
     from ckpt_tier.flow.verify import Verified
     from ckpt_tier.flow.view import View

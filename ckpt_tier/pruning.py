@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ckpt_tier.cold.pins import Pin
     from ckpt_tier.core.branches import Branch
     from ckpt_tier.core.events import Emit
-    from ckpt_tier.flow.reconcile import Action
+    from ckpt_tier.flow.actions import Action
     from ckpt_tier.store.protocol import Stat
 
 P = ParamSpec("P")

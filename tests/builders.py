@@ -15,8 +15,9 @@ from ckpt_tier.core.events import Event
 from ckpt_tier.core.findings import Findings
 from ckpt_tier.core.nouns import FileDigest, generation_id
 from ckpt_tier.errors import CancelledError
+from ckpt_tier.flow.parts import Parts
 from ckpt_tier.flow.sync import Syncing
-from ckpt_tier.journal.journal import peek
+from ckpt_tier.journal.journal import Journal, peek
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.operations import Operations
 from ckpt_tier.store.folder import FolderStore
@@ -91,6 +92,20 @@ class TwoTiers:
 
     def operations(self) -> Operations:
         return Operations(self.wiring())
+
+    @contextlib.contextmanager
+    def parts(self) -> Iterator[Parts]:
+        """What the verbs work with, without the worker's lock."""
+        wiring = self.wiring()
+        with contextlib.closing(Journal.open(self.state_dir)) as journal:
+            yield Parts(
+                config=self.config,
+                cold=wiring.begin_run(),
+                journal=journal,
+                inbox=wiring.inbox,
+                clock=self.clock,
+                emit=self.events.append,
+            )
 
     @contextlib.contextmanager
     def syncing(self, store: Store | None = None) -> Iterator[Syncing]:

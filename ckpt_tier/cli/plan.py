@@ -9,7 +9,7 @@ from ckpt_tier.cli.documents import PlanDocument, PlannedAction
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_size
-from ckpt_tier.flow.reconcile import Action, Kind
+from ckpt_tier.flow.actions import Action, Kind
 from ckpt_tier.operations import Operations
 
 _GROUPS = (

@@ -24,6 +24,7 @@ class Key(msgspec.Struct, frozen=True):
         example: as written in TOML.
         required: whether there is no configuration without it.
         runs_code: whether its value names code or a command that is run: never taken from a bucket.
+        or_word: whether text may stand in place of a value of `kind`; `read` says which.
     """
 
     section: str
@@ -37,6 +38,7 @@ class Key(msgspec.Struct, frozen=True):
     absent: str = "not set"
     required: bool = False
     runs_code: bool = False
+    or_word: bool = False
 
     @property
     def written(self) -> str:
@@ -105,9 +107,9 @@ KEYS = (
     Key("hot", "settle", _DURATION, values.duration,
         "A file found by scanning is taken up once it has been unchanged for this long.",
         '"30s"', default='"10s"'),
-    Key("hot", "ranks", _WHOLE_FROM_1, values.at_least(1),
-        "With `{rank}` in the layout: how many shares make a checkpoint. Shares found by scanning need it.", "6", int,
-        absent="the world size that the hook gives"),
+    Key("hot", "ranks", _WHOLE_FROM_1 + ', or "auto"', values.ranks,
+        "With `{rank}` in the layout: how many shares make a checkpoint. `auto` is the world size that the hook gives; "
+        "shares found by scanning need a number.", "6", int, or_word=True, default='"auto"'),
     Key("hot", "set_window", _DURATION, values.duration,
         "Shares without a save id belong to one checkpoint if they were saved within this time. It should be shorter "
         "than a crashed training takes to come to the same step again.", '"30s"', default='"2m"'),

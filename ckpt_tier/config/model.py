@@ -70,7 +70,7 @@ class HotConfig(msgspec.Struct, frozen=True):
     """`[hot]`: the folder that training saves into. `settle`, `hold`, `set_window`, `keep_for` are seconds, `path` is
     absolute.
 
-    `ranks`: how many shares make a checkpoint; None: as the hook says.
+    `ranks`: how many shares make a checkpoint; None ("auto"): as the hook says.
     """
 
     path: Path

@@ -44,7 +44,7 @@ class Written(msgspec.Struct, frozen=True):
         if isinstance(self.value, str) and _PASSWORD_IN_URL.search(self.value):
             raise ConfigError(f"{self.label} holds a password", _NO_SECRETS, _AWS_CHAIN)
         try:
-            return self.key.read(_of_kind(self.key.kind, self.value), self.place)
+            return self.key.read(_of_kind(self.key, self.value), self.place)
         except UsageError as error:
             raise ConfigError(
                 f"{self.label} = {_shown(self.value)}",
@@ -123,8 +123,9 @@ def _toml_value(raw: str, key: Key) -> object:
     return value
 
 
-def _of_kind(kind: type, value: object) -> object:
-    if type(value) is kind:
+def _of_kind(key: Key, value: object) -> object:
+    kind = key.kind
+    if type(value) is kind or (key.or_word and isinstance(value, str)):
         return value
     if isinstance(value, str):
         raise UsageError("it is text")

@@ -70,6 +70,15 @@ def at_least(least: int) -> Callable[[int, Place], int]:
     return read
 
 
+def ranks(value: int | str, place: Place) -> int | None:
+    """None for "auto"."""
+    if value == "auto":
+        return None
+    if isinstance(value, str):
+        raise UsageError('it is text, and not "auto"')
+    return at_least(1)(value, place)
+
+
 _CENTURY = 36_525 * 86_400.0
 
 

@@ -16,9 +16,9 @@ from pathlib import Path
 from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time
 from ckpt_tier.flow import evict
+from ckpt_tier.flow.actions import Action, Kind
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.flow.prune import Ruling
-from ckpt_tier.flow.reconcile import Action, Kind
 from ckpt_tier.inbox import HIDDEN
 from ckpt_tier.journal.saves import Save
 

@@ -13,7 +13,9 @@ from ckpt_tier.cold.manifests import Entry
 from ckpt_tier.core.branches import branch_of
 from ckpt_tier.core.states import QUEUED, State
 from ckpt_tier.core.units import format_time
-from ckpt_tier.flow.reconcile import Kind, has_hot_copy, has_link, reconcile
+from ckpt_tier.flow.actions import Kind
+from ckpt_tier.flow.reconcile import reconcile
+from ckpt_tier.flow.standing import has_hot_copy, has_link
 from ckpt_tier.flow.view import View
 from ckpt_tier.hot.scan import HotCopy
 from ckpt_tier.journal.journal import Facts

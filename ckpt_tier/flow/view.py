@@ -74,6 +74,24 @@ class View(msgspec.Struct, frozen=True):
     branches: tuple[Branch, ...] = ()
 
 
+def row_of_ticket(ticket: Ticket) -> Save:
+    """A new row for what the hook handed over."""
+    return Save(
+        series=ticket.series,
+        step=ticket.step,
+        path=ticket.path,
+        stamp=ticket.stamp,
+        files=tuple(SavedFile(path=file.path, stamp=file.stamp, link=file.link) for file in ticket.files),
+        saved_at=ticket.saved_at,
+        rank=ticket.rank,
+        world_size=ticket.world_size,
+        ticket=ticket.id,
+        save_id=ticket.save_id,
+        during=ticket.during,
+        metrics=ticket.metrics,
+    )
+
+
 def row_of(copy: HotCopy, world_size: int | None) -> Save:
     """A new row for what only scanning knows of; `world_size` counts only for a share."""
     return Save(

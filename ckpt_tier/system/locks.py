@@ -90,17 +90,7 @@ class FileLock:
 
     def is_held(self) -> bool:
         """Whether any process holds the lock now. Changes nothing."""
-        try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
-        return False
+        return _is_refused(self.path, os.O_RDONLY, fcntl.LOCK_SH)
 
     def release(self) -> None:
         if self._descriptor is not None:
@@ -131,12 +121,18 @@ class Presence:
 
 def anyone_present(path: Path) -> bool:
     """Whether any process holds a `Presence` on `path`."""
+    return _is_refused(path, os.O_RDWR, fcntl.LOCK_EX)
+
+
+def _is_refused(path: Path, mode: int, lock: int) -> bool:
+    """Whether somebody's lock on the file stands against this one, which is let go at once. Over NFS a shared lock
+    needs a file that is open for reading, an exclusive one a file that is open for writing."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(path, mode | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, lock | fcntl.LOCK_NB)
     except OSError:
         return True
     finally:

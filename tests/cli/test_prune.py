@@ -1,11 +1,13 @@
 """prune, pin and unpin as a person and a script meet them."""
 
+import contextlib
 import os
 import pty
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -35,6 +37,25 @@ def pruned(ground: Ground) -> Ground:
         file.write(RULES)
     ground.run("pin", "15_000", "--series", "0", "--reason", "best for the paper")
     return ground
+
+
+@contextlib.contextmanager
+def at_a_terminal(ground: Ground) -> "Iterator[tuple[subprocess.Popen[bytes], int]]":
+    """A `prune` that can ask, and the descriptor that its keyboard writes to."""
+    ours, theirs = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-m", "ckpt_tier", "prune"],
+            cwd=ground.root,
+            env=ground.env(),
+            stdin=theirs,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            yield process, ours
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_a_prune_over_ten_thousand_steps_is_a_page(ground: Ground) -> None:
@@ -88,21 +109,9 @@ def test_nothing_is_deleted_where_nobody_can_be_asked(pruned: Ground) -> None:
 
 @pytest.mark.parametrize(("answer", "removed"), [(b"n\n", False), (b"\n", False), (b"y\n", True)])
 def test_on_a_terminal_prune_asks_and_takes_only_a_yes(pruned: Ground, answer: bytes, removed: bool) -> None:
-    ours, theirs = pty.openpty()
-    try:
-        with subprocess.Popen(
-            [sys.executable, "-m", "ckpt_tier", "prune"],
-            cwd=pruned.root,
-            env=pruned.env(),
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
-            os.write(ours, answer)
-            out, err = process.communicate(timeout=60)
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    with at_a_terminal(pruned) as (process, keyboard):
+        os.write(keyboard, answer)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert b"In the cold tier, remove 5 checkpoints? [y/N]" in err
     assert (b"Nothing was changed." in out) != removed
@@ -110,27 +119,15 @@ def test_on_a_terminal_prune_asks_and_takes_only_a_yes(pruned: Ground, answer: b
 
 
 def test_ctrl_c_at_the_question_ends_it_and_deletes_nothing(pruned: Ground) -> None:
-    ours, theirs = pty.openpty()
-    try:
-        with subprocess.Popen(
-            [sys.executable, "-m", "ckpt_tier", "prune"],
-            cwd=pruned.root,
-            env=pruned.env(),
-            stdin=theirs,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        ) as process:
-            assert process.stderr is not None
-            assert process.stderr.read(len("In the cold tier, remove"))
-            # Again and again, as a person would: one that comes just before the read begins does not end it.
-            deadline = time.monotonic() + 60
-            while process.poll() is None and time.monotonic() < deadline:
-                process.send_signal(signal.SIGINT)
-                time.sleep(0.2)
-            process.kill()
-    finally:
-        os.close(ours)
-        os.close(theirs)
+    with at_a_terminal(pruned) as (process, _):
+        assert process.stderr is not None
+        assert process.stderr.read(len("In the cold tier, remove"))
+        # Again and again, as a person would: one that comes just before the read begins does not end it.
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2)
+        process.kill()
     assert process.returncode == 130
     assert len(list((pruned.cold / "swelu/0/manifests").iterdir())) == 8
 

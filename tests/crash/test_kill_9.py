@@ -7,11 +7,8 @@ import hashlib
 import os
 import random
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +19,7 @@ from ckpt_tier.cold.manifest import Manifest, check
 from ckpt_tier.core.events import Lost
 from tests.builders import TwoTiers, checkpoint
 from tests.minio import Bucket
+from tests.ready import killed_after, started
 
 MEMORY = Path("/dev/shm")  # noqa: S108
 """What a SIGKILL leaves is the same in memory, and an fsync costs nothing there."""
@@ -72,28 +70,8 @@ def place() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def started(script: str, *arguments: object) -> subprocess.Popen[str]:
-    """A process that has imported everything and waits for the word."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def killed_after(process: subprocess.Popen[str], seconds: float) -> str:
-    """Gives the word, kills the process after so long, and returns what it had printed."""
-    assert process.stdin is not None
-    process.stdin.write("go\n")
-    process.stdin.flush()
-    time.sleep(seconds)
-    os.kill(process.pid, signal.SIGKILL)
-    return process.communicate()[0]
+def quietly(script: str, *arguments: object) -> "subprocess.Popen[str]":
+    return started(script, *arguments, stderr=subprocess.DEVNULL)
 
 
 def saved(tiers: TwoTiers) -> dict[str, str]:
@@ -142,7 +120,7 @@ def sync_survives(tiers: TwoTiers, kills: int, seed: int, longest: float) -> Non
             fill(tiers)
         if kill % 10 == 5:
             empty(tiers)
-        killed_after(started(SYNC, tiers.root), dice.uniform(0.0, longest))
+        killed_after(quietly(SYNC, tiers.root), dice.uniform(0.0, longest))
         nothing_is_lost(tiers)
     done = tiers.sync()
     assert look(tiers) == saved(tiers)
@@ -187,7 +165,7 @@ def restore_survives(place: Path, kills: int, seed: int) -> None:
     tiers.sync()
     for kill in range(kills):
         to = place / f"to-{kill // 3}"
-        killed_after(started(RESTORE, tiers.root, to, kill % 5), dice.uniform(0.0, 0.15))
+        killed_after(quietly(RESTORE, tiers.root, to, kill % 5), dice.uniform(0.0, 0.15))
         for path in to.rglob("*.pt"):
             assert path.read_bytes() == checkpoint(int(path.stem.rpartition("_")[2])), "nothing half is ever visible"
     for kill in range(kills):
@@ -207,7 +185,7 @@ def hook_survives(place: Path, kills: int, seed: int) -> None:
     first = 0
     handed_over: set[int] = set()
     for _ in range(kills):
-        said = killed_after(started(TRAIN, place, first), dice.uniform(0.02, 0.1))
+        said = killed_after(quietly(TRAIN, place, first), dice.uniform(0.02, 0.1))
         steps = [int(line) for line in said.split("\n")[:-1] if line.isdigit()]
         handed_over |= set(steps)
         first = max(steps, default=first) + 10

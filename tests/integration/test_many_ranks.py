@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.minio import Bucket
+from tests.ready import started, wait_for
 
 RANKS = 6
 LAYOUT = "step_{step}.pt"
@@ -61,19 +62,8 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 def save_together(nodes: list[Path]) -> None:
     """One process for each rank, all of them alive before the first saves, as in any training."""
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SAVE, str(rank), str(len(nodes))],
-            cwd=node,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for rank, node in enumerate(nodes)
-    ]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
+    processes = [started(SAVE, rank, len(nodes), cwd=node) for rank, node in enumerate(nodes)]
+    wait_for(*processes)
     for process in processes:
         process.communicate("go\n", timeout=60)
         assert process.returncode == 0

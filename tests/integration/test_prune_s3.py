@@ -2,9 +2,6 @@
 
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from ckpt_tier.pruning import Pruning
 from ckpt_tier.store.protocol import Store
 from tests.builders import TwoTiers
 from tests.minio import Bucket
+from tests.ready import killed_after, started
 from tests.unit.flow.test_prune import filled, prepared
 
 GRACE = 2.0
@@ -100,17 +98,7 @@ def test_a_prune_killed_at_random_moments_leaves_every_checkpoint_whole_or_prune
     environment = {**os.environ, "COLD_URL": tiers.config.cold.url, "COLD_ENDPOINT": s3.endpoint_url}
     dice = random.Random(7)
     for grace in (GRACE, 0.0, 0.0):
-        command = [sys.executable, "-c", PRUNE, str(tiers.root), str(grace)]
-        with subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-            process.stdin.write("go\n")
-            process.stdin.flush()
-            time.sleep(dice.uniform(0.01, 0.15))
-            os.kill(process.pid, signal.SIGKILL)
+        killed_after(started(PRUNE, tiers.root, grace, env=environment), dice.uniform(0.01, 0.15))
         everything_named_is_there(store)
         assert steps(store, "manifests") >= {0, 3, 4, 5}
         assert steps(store, "manifests") | steps(store, "tombstones") == {0, 1, 2, 3, 4, 5}

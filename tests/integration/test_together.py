@@ -3,8 +3,6 @@ of one machine that ask at the same time."""
 
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from ckpt_tier.together import Group
 from tests.builders import TwoTiers, checkpoint
 from tests.minio import Bucket
 from tests.proxy import troubled
+from tests.ready import go, started
 
 RANKS = 4
 
@@ -182,15 +181,9 @@ def test_eight_processes_of_one_machine_ask_at_once_and_one_fetches(s3: Bucket, 
         tiers.write(1)
         tiers.sync()
         trouble.seen.clear()
-        command = [sys.executable, "-c", ASK, str(tmp_path / "asking"), f"{bucket.url}/pre", bucket.endpoint_url]
-        asking = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
-        for process in asking:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in asking:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
+        arguments = (tmp_path / "asking", f"{bucket.url}/pre", bucket.endpoint_url)
+        asking = [started(ASK, *arguments) for _ in range(8)]
+        go(*asking)
         fetched = [int(process.communicate(timeout=120)[0]) for process in asking]
     assert sorted(fetched) == [0] * 7 + [len(checkpoint(1))]
     assert len([asked for asked in trouble.seen if asked.startswith("GET ") and "/data/" in asked]) == 1

@@ -413,13 +413,19 @@ def test_sighup_is_heard_while_the_cold_tier_is_away(place: Place, watch: Callab
         watching.process.communicate()
 
 
-def test_sigterm_ends_a_watch_with_0_and_frees_the_lock_even_in_the_middle_of_an_upload(
-    place: Place, watch: Callable[[], Watch]
-) -> None:
+def amid_an_upload(place: Place, watch: Callable[[], Watch]) -> Watch:
+    """A watch whose upload of step 1 takes 40 seconds, of which few have passed."""
     place.configure(more='[upload]\nbandwidth = "10KB/s"')
     place.write(1, words=100_000)
     watching = watch()
     watching.wait("validated", step=1)
+    return watching
+
+
+def test_sigterm_ends_a_watch_with_0_and_frees_the_lock_even_in_the_middle_of_an_upload(
+    place: Place, watch: Callable[[], Watch]
+) -> None:
+    watching = amid_an_upload(place, watch)
     begun = time.monotonic()
     assert watching.end() == 0
     assert time.monotonic() - begun < 10
@@ -432,10 +438,7 @@ def test_sigterm_ends_a_watch_with_0_and_frees_the_lock_even_in_the_middle_of_an
 def test_a_second_uploader_says_who_holds_the_folder_and_a_new_one_goes_on_after_kill_9(
     place: Place, watch: Callable[[], Watch]
 ) -> None:
-    place.configure(more='[upload]\nbandwidth = "10KB/s"')
-    place.write(1, words=100_000)
-    watching = watch()
-    watching.wait("validated", step=1)
+    watching = amid_an_upload(place, watch)
     for arguments in (["sync"], ["sync", "--watch"]):
         refused = place.run(*arguments, code=8)
         assert f"process {watching.process.pid} on {socket.gethostname()}" in refused.err

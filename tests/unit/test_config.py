@@ -194,6 +194,23 @@ def test_the_example_of_every_key_is_accepted(key: config.Key, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
+    ("line", "env", "meaning"),
+    [
+        ("", {}, None),
+        ('ranks = "auto"', {}, None),
+        ("ranks = 6", {}, 6),
+        ("ranks = 6", {"CKPT_TIER_HOT__RANKS": "auto"}, None),
+        ("ranks = 6", {"CKPT_TIER_HOT__RANKS": '"auto"'}, None),
+        ('ranks = "auto"', {"CKPT_TIER_HOT__RANKS": "8"}, 8),
+    ],
+)
+def test_ranks_are_a_number_or_auto_which_is_the_same_as_leaving_it_out(
+    line: str, env: dict[str, str], meaning: int | None, tmp_path: Path
+) -> None:
+    assert loaded(tmp_path, section("hot", line), **env).hot.ranks == meaning
+
+
+@pytest.mark.parametrize(
     ("url", "meaning"),
     [
         ("cold", "{file}/cold"),
@@ -323,6 +340,12 @@ def test_variables_are_text_where_the_key_takes_text_and_toml_elsewhere(tmp_path
             "it must be a whole number, 1 or more, for example CKPT_TIER_HOT__KEEP_LAST=5",
         ),
         (
+            "CKPT_TIER_HOT__RANKS",
+            "AUTO",
+            'CKPT_TIER_HOT__RANKS = "AUTO": it is text, and not "auto"',
+            'it must be a whole number, 1 or more, or "auto", for example CKPT_TIER_HOT__RANKS=6',
+        ),
+        (
             "CKPT_TIER_HOT__KEEPLAST",
             "5",
             "the environment variable CKPT_TIER_HOT__KEEPLAST is unknown",
@@ -340,6 +363,7 @@ def test_mistakes_in_the_environment_name_the_variable(
 # What is refused: the commonest mistakes, word for word ({file} is the file)
 
 WHOLE = "it must be a whole number, 1 or more, for example keep_last = 5"
+RANKS = 'it must be a whole number, 1 or more, or "auto", for example ranks = 6'
 SPACE = 'it must be a share of the disk such as "10%", or a size such as "50GiB", for example min_free = "50GiB"'
 BEST = (
     "it must be a table of metric, mode (min or max) and count, for example "
@@ -392,7 +416,11 @@ RUN = 'it must be a name: a letter or digit, then at most 63 of a-z 0-9 . _ -, f
             '{file}: [hot] complete_when = "a/b": it is a path, and the name of a file is wanted',
             None,
         ),
-        (section("hot", "ranks = 0"), "{file}: [hot] ranks = 0: it is less than 1", None),
+        (section("hot", "ranks = 0"), "{file}: [hot] ranks = 0: it is less than 1", RANKS),
+        (section("hot", 'ranks = "all"'), '{file}: [hot] ranks = "all": it is text, and not "auto"', RANKS),
+        (section("hot", 'ranks = "6"'), '{file}: [hot] ranks = "6": it is text, and not "auto"', RANKS),
+        (section("hot", "ranks = true"), "{file}: [hot] ranks = true: it is a truth value", RANKS),
+        (section("hot", "ranks = 6.5"), "{file}: [hot] ranks = 6.5: it is the wrong kind of number", RANKS),
         (section("cold", "keep_every = 0"), "{file}: [cold] keep_every = 0: it is less than 1", None),
         (
             section("cold", "keep_last = 2"),
@@ -580,6 +608,7 @@ def configs(draw: st.DrawFn) -> Config:
             min_free=draw(space_sizes | space_shares),
             settle=draw(seconds),
             hold=draw(seconds),
+            ranks=draw(st.none() | st.integers(1, 10**6)),
         ),
         validate=ValidateConfig(
             level=draw(st.sampled_from(["fast", "full", "deep"])),

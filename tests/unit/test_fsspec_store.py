@@ -27,6 +27,7 @@ from ckpt_tier.errors import (
 )
 from ckpt_tier.store.fsspec_errors import meaning
 from ckpt_tier.store.fsspec_place import CONNECTIONS, Connections
+from ckpt_tier.store.fsspec_store import FsspecStore
 from ckpt_tier.store.fsspec_walk import described, seconds, walk
 from tests.stores import Counter, Objects, fsspec_store, source_of
 
@@ -150,11 +151,17 @@ def bucket(object_store: type[Objects], tmp_path: Path) -> str:
     return f"gs://{tmp_path.name}"
 
 
+@pytest.fixture
+def store(bucket: str) -> FsspecStore:
+    """One that has been tried already: what is patched from here on meets the test's own calls."""
+    made = fsspec_store(bucket)
+    made.capabilities()
+    return made
+
+
 def test_an_object_that_came_out_wrong_is_removed_for_it_is_ours(
-    bucket: str, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+    store: FsspecStore, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = fsspec_store(bucket)
-    store.capabilities()
     right = Objects.pipe_file
 
     def wrong(self: Objects, path: str, value: bytes, mode: str = "overwrite") -> None:
@@ -169,10 +176,8 @@ def test_an_object_that_came_out_wrong_is_removed_for_it_is_ours(
 
 
 def test_another_machines_object_that_appears_meanwhile_stays(
-    bucket: str, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+    store: FsspecStore, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = fsspec_store(bucket)
-    store.capabilities()
     right = Objects.put_file
 
     def late(self: Objects, lpath: str, rpath: str, **options: Any) -> None:
@@ -202,11 +207,9 @@ def test_a_client_without_conditional_creation_goes_by_a_hidden_name(
 
 
 def test_a_stop_is_a_stop_even_if_the_library_fails_over_it(
-    bucket: str, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+    store: FsspecStore, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """gcsfs drops its upload when it is interrupted; an emulator answered that with 501."""
-    store = fsspec_store(bucket)
-    store.capabilities()
     right = Objects.put_file
 
     def tidying(self: Objects, lpath: str, rpath: str, **options: Any) -> None:

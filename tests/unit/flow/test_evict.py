@@ -13,7 +13,6 @@ from ckpt_tier.flow import evict as evict_module
 from ckpt_tier.flow.evict import evict, let_go, recover_evictions, release
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.hot.holds import hold
-from ckpt_tier.journal.journal import Journal
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.system.durable import rename_no_replace
 from tests.builders import TwoTiers, checkpoint
@@ -25,17 +24,8 @@ def parts(tiers: TwoTiers) -> Iterator[Parts]:
     tiers.write(1)
     tiers.sync()
     tiers.events.clear()
-    journal = Journal.open(tiers.state_dir)
-    wiring = tiers.wiring()
-    yield Parts(
-        config=tiers.config,
-        cold=wiring.begin_run(),
-        journal=journal,
-        inbox=wiring.inbox,
-        clock=tiers.clock,
-        emit=tiers.events.append,
-    )
-    journal.close()
+    with tiers.parts() as parts:
+        yield parts
 
 
 @pytest.fixture

@@ -15,24 +15,14 @@ from ckpt_tier.flow.meter import Pace
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.flow.upload import manifest_of, upload
 from ckpt_tier.hot.scan import stamp_in
-from ckpt_tier.journal.journal import Journal
 from ckpt_tier.journal.saves import Save, SavedFile
 from tests.builders import TwoTiers, checkpoint
 
 
 @pytest.fixture
 def parts(tiers: TwoTiers) -> Iterator[Parts]:
-    journal = Journal.open(tiers.state_dir)
-    wiring = tiers.wiring()
-    yield Parts(
-        config=tiers.config,
-        cold=wiring.begin_run(),
-        journal=journal,
-        inbox=wiring.inbox,
-        clock=tiers.clock,
-        emit=tiers.events.append,
-    )
-    journal.close()
+    with tiers.parts() as parts:
+        yield parts
 
 
 def found(tiers: TwoTiers, step: int = 1, link: str | None = None, **fields: object) -> Save:

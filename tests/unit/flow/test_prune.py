@@ -267,7 +267,7 @@ def test_a_prune_can_be_undone_by_hand_while_the_data_is_there(tiers: TwoTiers) 
 def interrupted_upload(tiers: TwoTiers) -> Path:
     """Data of step 9 that nothing refers to: its upload was killed before the manifest."""
     tiers.write(9)
-    killed = mock.patch("ckpt_tier.flow.sync.commit", side_effect=KeyboardInterrupt)
+    killed = mock.patch("ckpt_tier.flow.delivery.commit", side_effect=KeyboardInterrupt)
     with one_thread(), killed, pytest.raises(KeyboardInterrupt):
         tiers.sync()
     [path] = (tiers.cold / "run/0/data/000000000009").rglob("*.pt")
@@ -293,7 +293,7 @@ def test_what_a_commit_adopts_and_finds_older_than_half_the_grace_is_written_ane
     for days, renewed in ((3.0, False), (1.0, True)):
         age(tiers, days)
         before = path.stat().st_mtime
-        killed = mock.patch("ckpt_tier.flow.sync.commit", side_effect=KeyboardInterrupt)
+        killed = mock.patch("ckpt_tier.flow.delivery.commit", side_effect=KeyboardInterrupt)
         with one_thread(), killed, pytest.raises(KeyboardInterrupt):
             tiers.sync()
         assert (path.stat().st_mtime > before + DAY) == renewed

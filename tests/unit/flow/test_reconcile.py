@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from ckpt_tier.core.nouns import Stamp
 from ckpt_tier.core.retention import Checkpoint, KeepBest, KeepLast, Policy, newest
 from ckpt_tier.core.states import VALID, State
-from ckpt_tier.flow.reconcile import Action, Kind, has_hot_copy, has_link, is_committed, pruned, reconcile
+from ckpt_tier.flow.actions import Action, Kind
+from ckpt_tier.flow.reconcile import reconcile
+from ckpt_tier.flow.standing import has_hot_copy, has_link, is_committed, pruned
 from ckpt_tier.flow.view import Link, Rules, View
 from ckpt_tier.inbox import Linked, Ticket
 from ckpt_tier.journal.saves import Save, SavedFile

@@ -4,8 +4,6 @@ import hashlib
 import json
 import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +24,7 @@ from ckpt_tier.store.protocol import Blocks
 from ckpt_tier.system.digests import crc64nvme, to_hex
 from tests.builders import TwoTiers, checkpoint, manifest
 from tests.kills import killed_at
+from tests.ready import go, started
 
 
 @pytest.fixture
@@ -413,15 +412,8 @@ print(restored.fetched_bytes)
 
 
 def test_of_eight_processes_at_once_one_fetches_and_all_have_the_file(filled: TwoTiers, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", EIGHT, str(filled.root), str(tmp_path / "to")]
-    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(8)]
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+    processes = [started(EIGHT, filled.root, tmp_path / "to") for _ in range(8)]
+    go(*processes)
     fetched = [int(process.communicate(timeout=120)[0]) for process in processes]
     assert [process.returncode for process in processes] == [0] * 8
     assert sorted(fetched) == [0] * 7 + [len(checkpoint(0))]

@@ -18,7 +18,7 @@ from ckpt_tier.errors import (
     NotFoundError,
     UnavailableError,
 )
-from ckpt_tier.flow.sync import STALLED_WAIT
+from ckpt_tier.flow.delivery import STALLED_WAIT
 from ckpt_tier.inbox import Inbox
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore

@@ -102,14 +102,20 @@ def test_after_5000_saves_have_come_and_gone_the_journal_is_small(tmp_path: Path
     assert [each.step for each in (peek(tmp_path) or ([], None))[0]] == [0, 1, 2, 7]
 
 
+def of_200_saves(folder: Path, kept: int) -> Journal:
+    """A journal from which all but the first few rows are gone again."""
+    journal = Journal.open(folder)
+    for step in range(200):
+        journal.put(save(step))
+    for row in journal.saves()[kept:]:
+        journal.forget(row.id)
+    return journal
+
+
 def test_a_journal_that_is_mostly_in_use_or_small_is_not_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    journal = Journal.open(tmp_path)
-    for step in range(200):
-        journal.put(save(step))
-    for row in journal.saves()[150:]:
-        journal.forget(row.id)
+    journal = of_200_saves(tmp_path, kept=150)
     assert journal.compact() == 0
     for row in journal.saves()[10:]:
         journal.forget(row.id)
@@ -123,11 +129,7 @@ def test_a_reader_in_the_middle_of_it_keeps_nothing_from_being_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(journal_module, "FREE_PAGES", 10)
-    journal = Journal.open(tmp_path)
-    for step in range(200):
-        journal.put(save(step))
-    for row in journal.saves()[2:]:
-        journal.forget(row.id)
+    journal = of_200_saves(tmp_path, kept=2)
     reader = sqlite3.connect(f"file:{tmp_path / FILE_NAME}?mode=ro", uri=True, isolation_level=None)
     reader.execute("BEGIN")
     assert reader.execute("SELECT count(*) FROM saves").fetchone() == (2,)
@@ -191,11 +193,7 @@ def test_a_kill_in_the_middle_of_it_loses_nothing(tmp_path: Path) -> None:
 def test_without_room_for_it_everything_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mock: the disk would have to be full for SQLite's copy and not for its log."""
     monkeypatch.setattr(journal_module, "FREE_PAGES", 10)
-    journal = Journal.open(tmp_path)
-    for step in range(200):
-        journal.put(save(step))
-    for row in journal.saves()[2:]:
-        journal.forget(row.id)
+    journal = of_200_saves(tmp_path, kept=2)
 
     class Full:
         def execute(self, statement: str, *values: object) -> object:
