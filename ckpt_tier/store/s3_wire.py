@@ -15,6 +15,7 @@ import os
 import select
 import socket
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,8 @@ _CONTINUE_TIMEOUT = 1.0
 https://www.rfc-editor.org/rfc/rfc9110#name-expect (a client should not wait for an indefinite period)."""
 _LONGEST_HEAD = 4096
 """Bytes of the longest interim answer."""
+_PATIENCE = 100
+"""Hundredths of a second in which an answer that has begun to come must be whole."""
 _MOST_IDLE = 16
 """Connections that are kept for the next request."""
 
@@ -58,9 +61,9 @@ class Wire:
         url = client.meta.endpoint_url
         if url.startswith("http://") and not get_environ_proxies(url):
             for operation in _OPERATIONS:
-                client.meta.events.register(f"before-send.s3.{operation}", self._carry)
+                client.meta.events.register(f"before-send.s3.{operation}", self.carry)
 
-    def _carry(self, request: Any, **_: object) -> Any:
+    def carry(self, request: Any, **_: object) -> Any:
         """botocore's event before a request is sent: the answer, or None to leave the request to botocore.
 
         https://docs.aws.amazon.com/boto3/latest/guide/events.html
@@ -158,17 +161,19 @@ def _told_to_continue(sock: socket.socket) -> bool:
 
 
 def _interim(sock: socket.socket) -> bytes | None:
-    """Takes an interim answer (1xx) that is there to be read; its status, or nothing while it is not whole. None where
-    it is the final answer that waits, or the end of the connection."""
-    said = sock.recv(_LONGEST_HEAD, socket.MSG_PEEK)
-    head, end, _ = said.partition(b"\r\n\r\n")
-    if not end:
-        return b"" if 0 < len(said) < _LONGEST_HEAD else None
-    status = head.split(b" ", 2)[1:2] or [b""]
-    if not status[0].startswith(b"1"):
-        return None
-    sock.recv(len(head) + len(end))
-    return status[0]
+    """Takes an interim answer (1xx) that waits to be read; its status. None where it is the final answer that waits, or
+    the end of the connection."""
+    for _ in range(_PATIENCE):
+        said = sock.recv(_LONGEST_HEAD, socket.MSG_PEEK)
+        head, end, _ = said.partition(b"\r\n\r\n")
+        status = head[9:12]  # after "HTTP/1.1 "
+        if end and status.startswith(b"1"):
+            sock.recv(len(head) + len(end))
+            return status
+        if end or len(said) in (0, _LONGEST_HEAD):
+            return None
+        time.sleep(0.01)  # the rest of it is on its way
+    return None
 
 
 def _send_body(sock: socket.socket, body: PieceBody) -> bool:
@@ -222,13 +227,13 @@ class _Body:
         self._end_if_read()
 
     def read(self, amt: int | None = None) -> bytes:
-        with _http_errors():
+        with self._ended_by_errors():
             data = self._response.read(amt)
         self._end_if_read()
         return data
 
     def readinto(self, buffer: memoryview) -> int:
-        with _http_errors():
+        with self._ended_by_errors():
             count = self._response.readinto(buffer)
         self._end_if_read()
         return count
@@ -247,6 +252,15 @@ class _Body:
             self._response.close()
             self._connection.close()
             self._connection = None
+
+    @contextlib.contextmanager
+    def _ended_by_errors(self) -> Iterator[None]:
+        try:
+            with _http_errors():
+                yield
+        except OSError:
+            self.close()
+            raise
 
     def _end_if_read(self) -> None:
         if self._connection is None or not self._response.isclosed():

@@ -257,7 +257,7 @@ def test_a_flipped_bit_is_found_by_content_only_and_keeps_the_hot_copy_from_bein
     flip(object_of(tiers, 3))
     watching.pass_by(90)
     assert watching.problems() == {}
-    monkeypatch.setattr(rounds_module, "_BLOCK", 512)
+    monkeypatch.setattr(rounds_module, "_STRETCH", 512)
     tiers.set(watch={"verify": "content"})
     watching.rounds._reads = True
     watching.pass_by(150)

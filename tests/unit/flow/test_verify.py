@@ -32,7 +32,7 @@ def test_what_is_whole_is_proved_present_or_with_reading_proved_right(filled: Tw
 def test_a_flipped_bit_is_found_by_reading_only_and_a_short_or_missing_object_by_looking(
     filled: TwoTiers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verify_module, "_BLOCK", 512)
+    monkeypatch.setattr(verify_module, "_STRETCH", 512)
     flipped, short, missing = (
         next((filled.cold / "run" / "0" / "data" / f"{step:012}").rglob("*.pt")) for step in range(3)
     )

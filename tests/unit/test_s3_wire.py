@@ -1,0 +1,360 @@
+"""The way of large requests over plain HTTP, against servers on loopback that answer as they are told to."""
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from botocore.awsrequest import HeadersDict
+from botocore.exceptions import EndpointConnectionError
+
+from ckpt_tier.errors import CancelledError, SourceChangedError
+from ckpt_tier.store import s3_wire
+from ckpt_tier.store.s3 import S3Options, S3Store
+from ckpt_tier.store.s3_wire import Wire, fits
+from ckpt_tier.store.source_body import PieceBody, opened
+from tests.stores import Counter, source_of
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+REFUSED = b"HTTP/1.1 412 Precondition Failed\r\nContent-Length: 3\r\nConnection: close\r\n\r\nno!"
+SIZE = 3 * 2**20 + 17
+
+Handler = Callable[["Caller"], None]
+
+
+class Caller:
+    """One connection as a server sees it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self._file = connection.makefile("rb")
+
+    def head(self) -> bytes:
+        """The next request's head; empty at the end of the connection."""
+        lines = []
+        while (line := self._file.readline()) not in (b"\r\n", b""):
+            lines.append(line)
+        return b"".join(lines)
+
+    def body(self, size: int) -> bytes:
+        return self._file.read(size)
+
+    def say(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+
+class Server:
+    """Answers each connection by the next handler; notes what came."""
+
+    def __init__(self, *handlers: Handler) -> None:
+        self._handlers = list(handlers)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self.connections = 0
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/bucket/key?partNumber=1"
+
+    def __enter__(self) -> "Server":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join(10)
+
+    def _serve(self) -> None:
+        for handler in self._handlers:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with connection, contextlib.suppress(ConnectionError):
+                caller = Caller(connection)
+                handler(caller)
+                caller._file.close()
+
+
+class Asked(msgspec.Struct):
+    """What botocore would hand over."""
+
+    method: str
+    url: str
+    headers: Any
+    body: Any
+    stream_output: bool = False
+
+
+@pytest.fixture
+def data() -> bytes:
+    return os.urandom(SIZE)
+
+
+@pytest.fixture
+def path(tmp_path: Path, data: bytes) -> Path:
+    path = tmp_path / "x.pt"
+    path.write_bytes(data)
+    return path
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire(5.0, 5.0)
+
+
+@contextlib.contextmanager
+def piece(path: Path, counter: Counter | None = None, stopped: threading.Event | None = None) -> Iterator[PieceBody]:
+    source = source_of(path)
+    with opened(source) as descriptor:
+        yield PieceBody(
+            source, descriptor, 0, source.size, int(source.crc64nvme, 16), counter or Counter(),
+            stopped or threading.Event(), checked_by_store=True,
+        )  # fmt: skip
+
+
+def put(server: Server, body: PieceBody) -> Asked:
+    headers = HeadersDict({"Content-Length": str(SIZE), "Expect": "100-continue", "X-Amz-Date": b"now"})
+    return Asked("PUT", server.url, headers, body)
+
+
+def get(server: Server) -> Asked:
+    return Asked("GET", server.url, HeadersDict({}), None, stream_output=True)
+
+
+def test_a_piece_arrives_as_it_is_after_the_server_has_asked_for_it(wire: Wire, path: Path, data: bytes) -> None:
+    came = []
+
+    def handler(caller: Caller) -> None:
+        came.append(caller.head())
+        caller.say(CONTINUE)
+        came.append(caller.body(SIZE))
+        caller.say(OK)
+
+    counter = Counter()
+    with Server(handler) as server, piece(path, counter) as body:
+        answer = wire.carry(put(server, body))
+    assert answer.status_code == 200
+    head, arrived = came
+    assert head.startswith(b"PUT /bucket/key?partNumber=1 HTTP/1.1\r\n")
+    assert head.lower().count(b"\r\nhost: ") == 1
+    assert b"X-Amz-Date: now\r\n" in head
+    assert arrived == data
+    assert counter.moved_bytes == SIZE
+
+
+def test_a_server_that_says_continue_twice_or_not_at_all_gets_the_body_all_the_same(
+    wire: Wire, path: Path, data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_wire, "_CONTINUE_TIMEOUT", 0.1)
+    came = []
+
+    def twice(caller: Caller) -> None:
+        caller.head()
+        caller.say(CONTINUE + b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + CONTINUE[:9])
+        came.append(caller.body(2**20))
+        caller.say(CONTINUE[9:])
+        came.append(caller.body(SIZE - 2**20))
+        caller.say(OK)
+        caller.head()  # the same connection, with no word before the body
+        came.append(caller.body(SIZE))
+        caller.say(OK)
+
+    with Server(twice) as server:
+        for _ in range(2):
+            with piece(path) as body:
+                assert wire.carry(put(server, body)).status_code == 200
+    assert came[0] + came[1] == data
+    assert came[2] == data
+    assert server.connections == 1
+
+
+@pytest.mark.parametrize("when", ["before the body", "amid the body", "amid the body, and hangs up"])
+def test_a_refusal_is_read_and_its_connection_not_used_again(wire: Wire, path: Path, when: str) -> None:
+    def refusing(caller: Caller) -> None:
+        caller.head()
+        if when != "before the body":
+            caller.say(CONTINUE)
+            caller.body(2**19)
+        caller.say(REFUSED)
+        if "hangs up" in when:
+            caller.socket.shutdown(socket.SHUT_WR)
+        while caller.body(2**16):
+            pass
+
+    def taking(caller: Caller) -> None:
+        caller.head()
+        caller.say(CONTINUE)
+        caller.body(SIZE)
+        caller.say(OK)
+
+    with Server(refusing, taking) as server:
+        with piece(path) as body:
+            answer = wire.carry(put(server, body))
+        assert (answer.status_code, answer.content) == (412, b"no!")
+        with piece(path) as body:
+            assert wire.carry(put(server, body)).status_code == 200
+    assert server.connections == 2
+
+
+def test_an_idle_connection_that_the_server_has_closed_is_replaced(wire: Wire) -> None:
+    gone = threading.Event()
+
+    def once(caller: Caller) -> None:
+        caller.head()
+        caller.say(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst")
+
+    def again(caller: Caller) -> None:
+        caller.head()
+        caller.say(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond")
+        gone.set()
+
+    with Server(once, again) as server:
+        assert wire.carry(get(server)).content == b"first"
+        while not s3_wire._has_news(wire._idle[0][1].sock):
+            pass
+        assert wire.carry(get(server)).content == b"second"
+    assert gone.is_set()
+
+
+def test_a_body_that_breaks_off_is_an_error_of_the_line(wire: Wire) -> None:
+    def short(caller: Caller) -> None:
+        caller.head()
+        caller.say(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")
+
+    with Server(short) as server:
+        answer = wire.carry(get(server))
+        with pytest.raises(ConnectionError, match="IncompleteRead"):
+            answer.raw.read()
+    assert not wire._idle
+
+
+def test_a_body_that_is_left_unread_ends_its_connection(wire: Wire) -> None:
+    def long(caller: Caller) -> None:
+        caller.head()
+        caller.say(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n1234567890")
+        caller.head()
+
+    with Server(long) as server:
+        answer = wire.carry(get(server))
+        assert answer.raw.readinto(memoryview(bytearray(4))) == 4
+        answer.raw.close()
+    assert not wire._idle
+
+
+@pytest.mark.parametrize("said", [b"", b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"HTTP/1.1 2"])
+def test_what_is_no_answer_is_an_error_of_the_line(wire: Wire, path: Path, said: bytes) -> None:
+    def handler(caller: Caller) -> None:
+        caller.head()
+        caller.say(said)
+
+    with Server(handler) as server, piece(path) as body, pytest.raises(ConnectionError):
+        wire.carry(put(server, body))
+
+
+def test_a_server_that_falls_silent_is_waited_for_no_longer_than_allowed(path: Path, tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def silent(caller: Caller) -> None:
+        caller.head()
+        caller.say(CONTINUE)
+        done.wait(30)
+
+    tmp_path.joinpath("big").write_bytes(bytes(2**25))  # more than the buffers of a socket hold
+    with Server(silent) as server, piece(tmp_path / "big") as body:
+        with pytest.raises(TimeoutError):
+            Wire(5.0, 0.2).carry(put(server, body))
+        done.set()
+
+
+def test_nobody_there_is_what_botocore_calls_it(wire: Wire) -> None:
+    with Server() as server:
+        pass
+    with pytest.raises(EndpointConnectionError):
+        wire.carry(get(server))
+
+
+def taking_all(caller: Caller) -> None:
+    caller.head()
+    caller.say(CONTINUE)
+    caller.body(SIZE)
+
+
+def test_a_file_that_is_cut_while_it_is_sent_has_changed(wire: Wire, path: Path) -> None:
+    class Cutting(Counter):
+        def moved(self, count: int) -> None:
+            super().moved(count)
+            os.truncate(path, 2**20 + 5)
+
+    with Server(taking_all) as server, piece(path, Cutting()) as body:
+        with pytest.raises(SourceChangedError, match="ends at byte 1048581"):
+            wire.carry(put(server, body))
+        with pytest.raises(SourceChangedError):
+            body.check()
+    assert not wire._idle
+
+
+def test_a_stop_ends_the_sending(wire: Wire, path: Path) -> None:
+    stopped = threading.Event()
+
+    class Stopping(Counter):
+        def moved(self, count: int) -> None:
+            super().moved(count)
+            stopped.set()
+
+    counter = Stopping()
+    with Server(taking_all) as server, piece(path, counter, stopped) as body, pytest.raises(CancelledError):
+        wire.carry(put(server, body))
+    assert counter.moved_bytes < SIZE
+
+
+def test_a_piece_is_checked_by_reading_it_once_more(path: Path, data: bytes) -> None:
+    with piece(path) as body:
+        body.check()
+        with path.open("r+b") as file:
+            file.write(bytes([data[0] ^ 1]))
+        with pytest.raises(SourceChangedError, match="other bytes"):
+            body.check()
+
+
+def test_only_pieces_that_the_store_checks_and_bodies_of_objects_go_this_way(path: Path) -> None:
+    with piece(path) as body:
+        assert fits(Asked("PUT", "http://a/b", {}, body))
+        assert not fits(Asked("PUT", "https://a/b", {}, body))
+        body.checked_by_store = False
+        assert not fits(Asked("PUT", "http://a/b", {}, body))
+    assert not fits(Asked("PUT", "http://a/b", {}, b"small"))
+    assert fits(Asked("GET", "http://a/b", {}, None, stream_output=True))
+    assert not fits(Asked("GET", "http://a/b", {}, None))
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "ours"),
+    [
+        ("http://127.0.0.1:9", {}, True),
+        ("https://127.0.0.1:9", {}, False),
+        ("http://store.invalid:9", {"http_proxy": "http://127.0.0.1:3128"}, False),
+        ("http://store.invalid:9", {"http_proxy": "http://127.0.0.1:3128", "no_proxy": "store.invalid"}, True),
+    ],
+)
+def test_tls_and_proxies_are_left_to_botocore(
+    url: str, environment: dict[str, str], ours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", **environment}.items():
+        monkeypatch.setenv(name, value)
+    attached = []
+    monkeypatch.setattr(Wire, "carry", lambda self, request, **_: attached.append(request) or _an_answer())
+    store = S3Store("bucket", "", S3Options(endpoint_url=url, region="us-east-1"))
+    with contextlib.suppress(Exception):
+        store.get("x", 100)
+    assert bool(attached) is ours
+
+
+def _an_answer() -> Any:
+    raise ConnectionError("not sent")
