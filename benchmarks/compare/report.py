@@ -1,0 +1,3 @@
+from pathlib import Path
+from benchmarks.compare.results import Results
+def write_report(results: Results, path: Path) -> None: ...
