@@ -21,7 +21,6 @@ from json_figures import print_figures
 import ckpt_tier
 from ckpt_tier.store.folder import FolderStore
 
-
 CONFIG = """
 run = "latency"
 state_dir = "state"

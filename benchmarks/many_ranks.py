@@ -1,7 +1,8 @@
 """One checkpoint from many ranks: uploaders that have nothing in common but the store, and one manifest in the end.
 
     AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… \
-        python benchmarks/many_ranks.py s3://bucket/prefix --endpoint-url http://127.0.0.1:9000 [--ranks 64] [--files 1] [--json]
+        python benchmarks/many_ranks.py s3://bucket/prefix --endpoint-url http://127.0.0.1:9000 \
+        [--ranks 64] [--files 1] [--json]
 
 Each rank has a hot folder, a journal and a worker of its own, and saves `--files` files of 4 MB. A few sync at the same
 time, more than there are cores. Checks that there is one manifest with every rank in it and that random ranks come back
@@ -114,7 +115,9 @@ def main() -> None:
         return
     print(f"{arguments.ranks} uploaders, one manifest with {len(manifest.members)} members, {len(committed_at)} new")
     print(f"all uploaded and committed in {max(uploaded_at) - begun:.1f} s")
-    print(f"the manifest came {committed - last_receipt:.3f} s after the last receipt; random ranks came back identical")
+    print(
+        f"the manifest came {committed - last_receipt:.3f} s after the last receipt; random ranks came back identical"
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """What 10,000 committed checkpoints cost: an idle `sync`, `list` and `status`, against an S3 store.
 
     AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… \
-        python benchmarks/scale.py s3://bucket/prefix --endpoint-url http://127.0.0.1:9000 [--checkpoints 10000] [--json]
+        python benchmarks/scale.py s3://bucket/prefix --endpoint-url http://127.0.0.1:9000 \
+        [--checkpoints 10000] [--json]
 
 Three checkpoints are saved, synced and kept on the hot tier as usual; the manifests of the older steps are put there
 directly, since only their number matters here. Prints seconds of wall time as whole processes, median of five. "Cold"

@@ -4,8 +4,8 @@
         python benchmarks/step_time.py s3://bucket/prefix --endpoint-url http://127.0.0.1:9000 [--turns 5] [--json]
 
 The training is a small network on one thread. A turn is a stretch of steps without, then a stretch that begins with a
-save handed over to the worker and ends when that is committed. Compared are the medians of all steps of either kind; the
-save itself belongs to neither.
+save handed over to the worker and ends when that is committed. Compared are the medians of all steps of either kind;
+the save itself belongs to neither.
 """
 
 import argparse
@@ -19,7 +19,6 @@ import torch
 from json_figures import figure, print_figures
 
 import ckpt_tier
-
 
 QUIET_SECONDS = 5.0
 LONGEST = 300.0

@@ -5,7 +5,7 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def _plan(asked: argparse.Namespace, folder: Path) -> Plan:
     )
 
 
-def _names(what: str, asked: str, known: Sequence[str] | dict[str, object]) -> list[str]:
+def _names(what: str, asked: str, known: Collection[str]) -> list[str]:
     names = [name.strip() for name in asked.split(",")]
     for name in names:
         if name not in known:
@@ -112,9 +112,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", default=None, help=f"by comma: {', '.join(WORK)} (default: all)")
     parser.add_argument("--peers", default=None, help=f"by comma: {', '.join(EVERYBODY)} (default: all)")
     parser.add_argument("--rounds", type=int, default=FULL_ROUNDS)
-    parser.add_argument("--size", type=parse_size, default=FULL_SIZE, help="of the one file; the rest is scaled with it")
+    parser.add_argument(
+        "--size", type=parse_size, default=FULL_SIZE, help="of the one file; the rest is scaled with it"
+    )
     parser.add_argument("--seed", type=int, default=5, help="of the order in the rounds")
-    parser.add_argument("--smoke", action="store_true", help="tiny, one round, ckpt-tier and boto3: does it work at all")
+    parser.add_argument(
+        "--smoke", action="store_true", help="tiny, one round, ckpt-tier and boto3: does it work at all"
+    )
     parser.add_argument("--profile", action="store_true", help="run ckpt-tier once more under a sampler")
     parser.add_argument("--folder", type=Path, help="where files, objects and copies lie (default: TMPDIR; 40 GB)")
     parser.add_argument("--out", type=Path, help="the results file to write")

@@ -70,11 +70,7 @@ def _measured(server: Server, title: str, command: Command) -> list[Figure]:
     ]
 
 
-
-
 def profile_at(path: Path) -> tuple[float, tuple[tuple[str, float], ...]]:
     """What the sampler wrote: CPU seconds, and the 25 largest lines."""
     found = json.loads(path.read_text())
     return found["cpu_seconds"], tuple((name, seconds) for name, seconds in found["lines"][:25])
-
-

@@ -1,13 +1,17 @@
-"""The files that are moved: real torch checkpoints of random numbers, made once and kept for all work items of a run."""
+"""The files that are moved: real torch checkpoints of random numbers, made once for all work items of a run."""
 
 import io
 import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.compare.errors import FailedError
 from benchmarks.compare.tier import STEP, Saved
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 SERIES_LAYOUT = "model_gpu{series}/model_step_{step}.pt"
 FOLDER_LAYOUT = "checkpoint-{step}/"
@@ -94,8 +98,8 @@ class Sparse(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: object) -> int:
-        view = memoryview(data).cast("B")  # type: ignore[call-overload]
+    def write(self, data: "ReadableBuffer") -> int:
+        view = memoryview(data).cast("B")
         for start in range(0, len(view), _BLOCK):
             block = view[start : start + _BLOCK]
             if block == self._ZEROS[: len(block)]:

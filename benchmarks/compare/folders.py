@@ -26,12 +26,12 @@ def folder_runners(saved: Saved, scratch: Path, environment: Mapping[str, str]) 
     """A file into another folder: what copies, what ckpt-tier does, and what reading it once costs."""
     [name] = names_of(saved)
     source, target = saved.hot / name, scratch / "turn" / "copy.pt"
-    shell = "/bin/sh"
+    shell, whole = "/bin/sh", ["--whole-file", "--inplace"]
     commands = [
         ("cp", "defaults", "`cp`: the page cache is its end", ["cp", str(source), str(target)]),
         ("cp", FLUSHED, "`cp && sync FILE`", [shell, "-c", f"cp '{source}' '{target}' && sync '{target}'"]),
         ("rsync", "defaults", "`rsync`", ["rsync", str(source), str(target)]),
-        ("rsync", "tuned", "`rsync --whole-file --inplace`: no delta, no second name", ["rsync", "--whole-file", "--inplace", str(source), str(target)]),
+        ("rsync", "tuned", "`--whole-file --inplace`", ["rsync", *whole, str(source), str(target)]),
     ]  # fmt: skip
     runners, not_run = [], []
     for peer, settings, how, arguments in commands:
@@ -45,7 +45,7 @@ def folder_runners(saved: Saved, scratch: Path, environment: Mapping[str, str]) 
         )
     script = [sys.executable, "-m", "benchmarks.compare.children.shutil_copy", str(target.with_name("job.json"))]
     runners += [
-        Runner("shutil.copyfile", "defaults", "`shutil.copyfile`", lambda: _copied(source, target, script, environment)),
+        Runner("shutil.copyfile", "defaults", "in Python", lambda: _copied(source, target, script, environment)),
         Runner(READ, PAST_CACHE, "`dd iflag=direct` of the same bytes", lambda: _read(source, target, environment)),
         Runner(TIER, WHOLE, "`ckpt-tier sync`: validated, copied, flushed, read back past the cache, committed",
                lambda: _tier_copied(saved, scratch, environment)),
@@ -59,8 +59,18 @@ def folder_runners(saved: Saved, scratch: Path, environment: Mapping[str, str]) 
 def _copied(source: Path, target: Path, arguments: list[str], environment: Mapping[str, str]) -> Iterator[Command]:
     with fresh_folder(target.parent) as folder:
         warm([source])
-        job = {"direction": "up", "endpoint_url": "", "bucket": "", "certificate": None, "settings": {}}
-        (folder / "job.json").write_text(json.dumps({**job, "files": [(str(target), str(source))]}))
+        (folder / "job.json").write_text(
+            json.dumps(
+                {
+                    "direction": "up",
+                    "endpoint_url": "",
+                    "bucket": "",
+                    "certificate": None,
+                    "files": [(str(target), str(source))],
+                    "settings": {},
+                }
+            )
+        )
         yield Command(arguments, folder, environment)
         check_same(target, source)
 
@@ -137,6 +147,8 @@ def _saved(way: str, size: int, scratch: Path, environment: Mapping[str, str]) -
         tier.configure(folder, Saved(folder / "hot", "step_{step}.pt", ("main",)), str(folder / "cold"), None, None)
         module = "benchmarks.compare.children.save"
         yield Command([sys.executable, "-m", module, way, str(folder), str(size)], folder, environment)
-        written = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and ".ckpt-tier" not in path.parts)
+        written = sum(
+            path.stat().st_size for path in folder.rglob("*") if path.is_file() and ".ckpt-tier" not in path.parts
+        )
         if written < size * 0.9:
             raise FailedError(f"{written} bytes were written")

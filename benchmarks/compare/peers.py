@@ -142,8 +142,8 @@ S3FS = _python_peer(
     },
     {
         DEFAULTS: "`S3FileSystem().put` and `get` of lists",
-        TUNED: "`max_concurrency=4`, `chunksize=64 MiB`, `batch_size=16`, `payload_signing_enabled=False`, checksums only "
-        "where required",
+        TUNED: "`max_concurrency=4`, `chunksize=64 MiB`, `batch_size=16`, `payload_signing_enabled=False`, checksums "
+        "only where required",
     },
     own=False,
 )  # fmt: skip
@@ -288,7 +288,8 @@ def _mc() -> tuple[str, list[Contender]]:
 
     return _mc_version(), [
         Contender("mc", DEFAULTS, "`mc cp`", lambda m: command(m, tuned=False)),
-        Contender("mc", TUNED, "one file: `mc put --part-size 64MiB --parallel 4`, `mc get`", lambda m: command(m, tuned=True)),
+        Contender("mc", TUNED, "one file: `mc put --part-size 64MiB --parallel 4`, `mc get`",
+                  lambda m: command(m, tuned=True)),
     ]  # fmt: skip
 
 

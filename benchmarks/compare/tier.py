@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -70,7 +69,5 @@ UPLOADS = {
 }
 RESTORES = {
     WHOLE: "`ckpt-tier restore --to`: verified and fsynced before it appears",
-    TRANSFER: "`Tier.restore`, the same without starting an interpreter",
+    TRANSFER: "the same, with interpreter, imports and client at hand",
 }
-
-Making = Callable[[Moving], Command]

@@ -163,8 +163,7 @@ def _tier_down(scene: Scene, profile: Path | None = None) -> Iterator[Command]:
 def _transfer_down(scene: Scene) -> Iterator[Command]:
     with fresh_folder(scene.scratch / "turn") as folder:
         moving = _down(scene, folder)
-        told = {"direction": "down", "series": scene.saved.series, "to": str(moving.cargo.folder)}
-        yield tier.transfer(moving, told)
+        yield tier.transfer(moving, {"direction": "down", "to": str(moving.cargo.folder)})
         for name in names_of(scene.saved):
             check_same(moving.cargo.folder / name, scene.saved.hot / name)
 

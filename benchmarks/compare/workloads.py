@@ -13,7 +13,7 @@ from benchmarks.compare.files import folder_of_files, names_of, series_files
 from benchmarks.compare.peers import PEERS, Contender
 from benchmarks.compare.results import TIER, Figure, NotRun, Profile, Row
 from benchmarks.compare.rounds import interleave
-from benchmarks.compare.server import running
+from benchmarks.compare.server import measured_environment, running
 from benchmarks.compare.tier import Saved
 from benchmarks.compare.transfers import Scene
 
@@ -62,7 +62,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """A work item. `needs_rounds`: whether it has rounds at all."""
+    """A work item."""
 
     title: str
     measure: Callable[[Plan], Found]
@@ -136,9 +136,7 @@ def _profile(scene: Scene, direction: str) -> Profile:
 
 def _folder(plan: Plan) -> Found:
     saved = _one(plan)
-    with running(plan.folder) as server:
-        environment = server.environment()
-    runners, not_run = folders.folder_runners(saved, plan.folder, environment)
+    runners, not_run = folders.folder_runners(saved, plan.folder, measured_environment())
     rows = interleave(runners, plan.rounds, plan.seed)
     notes = ("Both folders are on the same disk. `cp`, `rsync` and `shutil.copyfile` end in the page cache.",)
     return Found(
@@ -148,17 +146,14 @@ def _folder(plan: Plan) -> Found:
 
 
 def _save(plan: Plan) -> Found:
-    with running(plan.folder) as server:
-        environment = server.environment()
-    rows = interleave(folders.saving_runners(plan.size, plan.folder, environment), plan.rounds, plan.seed)
+    runners = folders.saving_runners(plan.size, plan.folder, measured_environment())
+    rows = interleave(runners, plan.rounds, plan.seed)
     return Found(rows=tuple(rows), files=1, file_bytes=plan.size)
 
 
 def _hook(plan: Plan) -> Found:
-    with running(plan.folder) as server:
-        arguments = ["--calls", str(plan.scaled(10_000, 20)), "--megabytes", "0.1", "--busy"]
-        found = figures.of_script("hook_latency.py", arguments, server.environment(), plan.folder)
-    return Found(figures=found)
+    arguments = ["--calls", str(plan.scaled(10_000, 20)), "--megabytes", "0.1", "--busy"]
+    return Found(figures=figures.of_script("hook_latency.py", arguments, measured_environment(), plan.folder))
 
 
 def _steps(plan: Plan) -> Found:
@@ -192,6 +187,12 @@ def _ranks(plan: Plan) -> Found:
     return Found(figures=(*found, *counted), files=ranks * files, file_bytes=4_000_000)
 
 
+_GROWTH_NOTE = (
+    "One run each. The files are real torch files of zeros with holes on the disk, and MinIO compresses what it keeps: "
+    "so 100 GB fit here. A restored copy has no holes."
+)
+
+
 def _growth(plan: Plan) -> Found:
     sizes = {f"{number} GB": plan.scaled(number * GB) for number in (1, 10, 20, 100)}
     if not plan.is_full:
@@ -200,12 +201,8 @@ def _growth(plan: Plan) -> Found:
     at_most = plan.scaled(20 * GB)
     with running(plan.folder, settings=figures.COMPRESSING) as server:
         found = figures.growth(server, plan.folder, sizes, at_most)
-    notes = (
-        "One run each. The files are real torch files of zeros with holes on the disk, and MinIO compresses what it "
-        "keeps: so 100 GB fit here. A restored copy has no holes.",
-    )
     not_run = (NotRun("restore of 100 GB", "the disk has no room for it"),)
-    return Found(figures=found, not_run=not_run, notes=notes)
+    return Found(figures=found, not_run=not_run, notes=(_GROWTH_NOTE,))
 
 
 WORK = {

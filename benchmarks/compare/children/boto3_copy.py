@@ -1,6 +1,7 @@
 """boto3's `upload_file` and `download_file`."""
 
 from collections.abc import Callable
+from typing import Any
 
 from benchmarks.compare.children.job import Job, each, run
 
@@ -10,10 +11,11 @@ def prepare(job: Job) -> Callable[[], object]:
     from boto3.s3.transfer import TransferConfig
     from botocore.config import Config
 
-    client = boto3.client(
+    addressing: Any = {"addressing_style": "path", **job.settings.get("s3", {})}
+    client: Any = boto3.client(
         "s3",
         endpoint_url=job.endpoint_url,
-        config=Config(s3={"addressing_style": "path", **job.settings.get("s3", {})}, **job.settings.get("client", {})),
+        config=Config(s3=addressing, **job.settings.get("client", {})),
     )
     transfer = TransferConfig(**job.settings["transfer"]) if "transfer" in job.settings else None
     if job.is_up:

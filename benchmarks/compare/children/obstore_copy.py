@@ -21,7 +21,7 @@ def prepare(job: Job) -> Callable[[], object]:
         job.bucket,
         endpoint=job.endpoint_url,
         virtual_hosted_style_request=False,
-        client_options=trusted,  # type: ignore[arg-type]
+        client_options=trusted,
         **job.settings.get("store", {}),
     )
     options = job.settings.get("put", {})

@@ -59,7 +59,11 @@ def main() -> None:
     finally:
         over.set()
         thread.join()
-        target.write_text(json.dumps({"cpu_seconds": time.process_time(), "lines": sorted(counted.items(), key=lambda line: -line[1])}))
+        target.write_text(
+            json.dumps(
+                {"cpu_seconds": time.process_time(), "lines": sorted(counted.items(), key=lambda line: -line[1])}
+            )
+        )
 
 
 if __name__ == "__main__":

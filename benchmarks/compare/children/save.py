@@ -31,12 +31,12 @@ def torch_save(folder: Path, state: dict[str, Any]) -> Saving:
 
 def dcp_async_save(folder: Path, state: dict[str, Any]) -> Saving:
     import torch.distributed
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict_saver import async_save
 
     torch.distributed.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=0, world_size=1)
 
     def save() -> Callable[[], object]:
-        future: Any = dcp.async_save(state, checkpoint_id=str(folder / f"step_{STEP}"))
+        future: Any = async_save(state, checkpoint_id=str(folder / f"step_{STEP}"))
         return lambda: future.result()
 
     return save

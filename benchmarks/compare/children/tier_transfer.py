@@ -1,4 +1,4 @@
-"""ckpt-tier without its command line: the store's `upload` of files that are already validated, or `Tier.restore`.
+"""ckpt-tier without its command line: the store's `upload` of files that are already validated, or a restore.
 
 What validation takes is told apart: the one read with everything (`check`), and within it SHA-256 by itself (`sha256`).
 """
@@ -63,19 +63,18 @@ def upload(folder: Path, names: list[str]) -> dict[str, float]:
     }
 
 
-def restore(folder: Path, series: list[str], to: Path) -> dict[str, float]:
-    import ckpt_tier
+def restore(folder: Path, to: Path) -> dict[str, float]:
     from ckpt_tier.config import load
     from ckpt_tier.errors import MissingKeyError
+    from ckpt_tier.operations import Operations
     from ckpt_tier.wiring import Wiring
 
-    tier = ckpt_tier.open(folder / "ckpt-tier.toml", worker=False)
     config = load(folder / "ckpt-tier.toml", env=os.environ, cwd=folder)
-    with contextlib.suppress(MissingKeyError):  # imports boto3, which peers have done before, too
-        Wiring(config).store.stat(f"{config.run}/nothing")
+    wiring = Wiring(config)
+    with contextlib.suppress(MissingKeyError):  # imports and the client, which peers have made before, too
+        wiring.store.stat(f"{config.run}/nothing")
     begun, before = time.perf_counter(), cpu_seconds()
-    for name in series:
-        tier.restore(STEP, series=name, to=to)
+    Operations(wiring).restore(lambda event: None, step=STEP, to=to)
     return {"transfer_cpu": cpu_seconds() - before, "transfer_wall": time.perf_counter() - begun}
 
 
@@ -85,7 +84,7 @@ def main() -> None:
     if told["direction"] == "up":
         tell(upload(folder, told["names"]))
     else:
-        tell(restore(folder, told["series"], Path(told["to"])))
+        tell(restore(folder, Path(told["to"])))
 
 
 if __name__ == "__main__":
