@@ -32,6 +32,7 @@ from ckpt_tier.store import open_store
 
 EVERY = 5000
 CACHE = "manifests.sqlite"
+NOT_PROFILED = ("--help", "list --json, warm", "list --long, warm")
 
 
 def manifest(run: str, run_id: str, step: int) -> Manifest:
@@ -62,6 +63,12 @@ def command(folder: Path, *arguments: str) -> float:
     return time.perf_counter() - begun
 
 
+def under_sampler(folder: Path, target: Path, *arguments: str) -> None:
+    """One more `ckpt-tier` process, whose profile goes to `target`."""
+    sampled = [sys.executable, "-m", "benchmarks.compare.children.profiled", str(target), *arguments]
+    subprocess.run(sampled, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+
+
 def forget(state: Path) -> None:
     """Removes the cache of manifest bodies, wherever below `state` it is."""
     for path in state.rglob(f"{CACHE}*"):
@@ -75,6 +82,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=int, default=10_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--profiles", type=Path, help="a folder for profiles; needs our root on PYTHONPATH")
     arguments = parser.parse_args()
     figures = []
 
@@ -85,6 +93,10 @@ def main() -> None:
                 forget(folder / "state")
             seconds.append(command(folder, *command_line))
         figures.append(figure(name, seconds, "s"))
+        if arguments.profiles and name not in NOT_PROFILED:
+            if cold:
+                forget(folder / "state")
+            under_sampler(folder, arguments.profiles / f"{name}.json", *command_line)
         if not arguments.json:
             print(f"{name:30} {statistics.median(seconds):6.3f} s   ({min(seconds):.3f} … {max(seconds):.3f})")
 

@@ -67,7 +67,7 @@ def run(plan: Plan, work: Sequence[str], out: Path | None) -> Results:
             rows=found.rows,
             figures=found.figures,
             not_run=found.not_run,
-            profile=found.profile,
+            profiles=found.profiles,
             notes=found.notes,
         )
         say(f"{name} took {item.took_seconds:.0f} s")

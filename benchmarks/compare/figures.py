@@ -11,11 +11,12 @@ from benchmarks.compare import tier
 from benchmarks.compare.files import save_zeros
 from benchmarks.compare.measure import Command, measure
 from benchmarks.compare.peers import Cargo, Moving
-from benchmarks.compare.results import Figure
+from benchmarks.compare.results import Figure, Profile
 from benchmarks.compare.rounds import fresh_folder
 from benchmarks.compare.server import BUCKET, Server
 from benchmarks.compare.tier import Saved
 
+_LINES = 25
 _SCRIPTS = Path(__file__).parents[1]
 # The data is all zeros, and a server that compresses keeps 100 GB of them in next to nothing.
 COMPRESSING = {
@@ -70,7 +71,11 @@ def _measured(server: Server, title: str, command: Command) -> list[Figure]:
     ]
 
 
-def profile_at(path: Path) -> tuple[float, tuple[tuple[str, float], ...]]:
-    """What the sampler wrote: CPU seconds, and the 25 largest lines."""
-    found = json.loads(path.read_text())
-    return found["cpu_seconds"], tuple((name, seconds) for name, seconds in found["lines"][:25])
+def profiles_in(folder: Path) -> dict[str, Profile]:
+    """What the sampler wrote there, by the name of each file: CPU seconds, and the largest lines."""
+    profiles = {}
+    for path in sorted(folder.glob("*.json")):
+        found = json.loads(path.read_text())
+        lines = tuple((str(name), float(seconds)) for name, seconds in found["lines"][:_LINES])
+        profiles[path.stem] = Profile(found["cpu_seconds"], lines)
+    return profiles

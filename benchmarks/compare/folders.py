@@ -5,6 +5,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from benchmarks.compare import tier
@@ -97,10 +98,19 @@ def _cold(saved: Saved, scratch: Path) -> Iterator[Path]:
             forget_tier(saved)
 
 
+def under_sampler(
+    saved: Saved, scratch: Path, environment: Mapping[str, str], target: Path
+) -> AbstractContextManager[Command]:
+    """A turn of ckpt-tier under the sampler, which writes to `target`."""
+    return _tier_copied(saved, scratch, environment, target)
+
+
 @contextlib.contextmanager
-def _tier_copied(saved: Saved, scratch: Path, environment: Mapping[str, str]) -> Iterator[Command]:
+def _tier_copied(
+    saved: Saved, scratch: Path, environment: Mapping[str, str], profile: Path | None = None
+) -> Iterator[Command]:
     with _cold(saved, scratch) as folder:
-        yield Command([sys.executable, "-m", "ckpt_tier", *tier.sync_arguments()], folder, environment)
+        yield Command(tier.command_line(*tier.sync_arguments(), profile=profile), folder, environment)
         if not list((folder / "cold").rglob("manifests/*.json")):
             raise FailedError("nothing was committed")
         _check_copies(saved, folder)

@@ -121,20 +121,21 @@ def _missed(found: Sequence[Verdict], results: Results) -> str:
         item = results.item(name)
         goals = "; ".join(verdict.goal.what for verdict in missed if verdict.goal.item == name)
         parts.append(f"### {name}: {goals}\n")
-        parts.append(_profile(item) if item else "")
+        parts.append(_profiles(item) if item else "")
     return "\n".join(parts)
 
 
-def _profile(item: Item) -> str:
-    if item.profile is None:
+def _profiles(item: Item) -> str:
+    if not item.profiles:
         return "No profile was taken (`--profile`).\n"
-    lines = [
-        f"Where {item.profile.cpu_seconds:.2f} CPU seconds of one run went: line of ckpt-tier > innermost function.\n",
-        "| CPU s | where |",
-        "|---:|---|",
-    ]
-    lines += [f"| {seconds:.3f} | `{where.strip(' >') or '?'}` |" for where, seconds in item.profile.lines[:15]]
-    return "\n".join(lines) + "\n"
+    lines = []
+    for command, profile in item.profiles.items():
+        where = "line of ckpt-tier > innermost function"
+        lines.append(f"`{command}`: {profile.cpu_seconds:.2f} CPU seconds of one run, by {where}.\n")
+        lines += ["| CPU s | where |", "|---:|---|"]
+        lines += [f"| {seconds:.3f} | `{where.strip(' >') or '?'}` |" for where, seconds in profile.lines[:15]]
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _item(item: Item) -> str:

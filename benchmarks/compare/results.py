@@ -102,6 +102,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         file_bytes: of one file; 0 where there are none.
         files: how many.
         full: whether the sizes and rounds are those that the goals speak of.
+        profiles: by the command that was run once more under the sampler.
     """
 
     name: str
@@ -117,7 +118,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...] = ()
     figures: tuple[Figure, ...] = ()
     not_run: tuple[NotRun, ...] = ()
-    profile: Profile | None = None
+    profiles: dict[str, Profile] = {}
     notes: tuple[str, ...] = ()
 
     def figure(self, name: str) -> Figure | None:

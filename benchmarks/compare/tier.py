@@ -42,9 +42,12 @@ def on_s3(moving: Moving, saved: Saved, prefix: str) -> None:
 
 def run(moving: Moving, *arguments: str, profile: Path | None = None) -> Command:
     """`ckpt-tier …`, or the same under the sampler."""
+    return Command(command_line(*arguments, profile=profile), moving.scratch, moving.server.environment())
+
+
+def command_line(*arguments: str, profile: Path | None = None) -> list[str]:
     module = ["ckpt_tier"] if profile is None else ["benchmarks.compare.children.profiled", str(profile)]
-    environment = moving.server.environment()
-    return Command([sys.executable, "-m", *module, *arguments], moving.scratch, environment)
+    return [sys.executable, "-m", *module, *arguments]
 
 
 def sync_arguments() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -187,8 +188,6 @@ def _common_folder(keys: Sequence[str]) -> str:
     return first[:common].rpartition("/")[0] + "/"
 
 
-def profile_of(scene: Scene, direction: str, target: Path) -> None:
-    """One run of ckpt-tier under the sampler, which writes to `target`."""
-    turn = _tier_up(scene, target) if direction == "up" else _tier_down(scene, target)
-    with turn as command:
-        measure(command)
+def under_sampler(scene: Scene, direction: str, target: Path) -> AbstractContextManager[Command]:
+    """A turn of ckpt-tier under the sampler, which writes to `target`."""
+    return _tier_up(scene, target) if direction == "up" else _tier_down(scene, target)

@@ -1,7 +1,6 @@
 """The work items, by the name that `--work` takes."""
 
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,9 +9,10 @@ import msgspec
 from benchmarks.compare import figures, folders, transfers
 from benchmarks.compare.errors import BenchmarkError
 from benchmarks.compare.files import folder_of_files, names_of, series_files
+from benchmarks.compare.measure import measure
 from benchmarks.compare.peers import PEERS, Contender
 from benchmarks.compare.results import TIER, Figure, NotRun, Profile, Row
-from benchmarks.compare.rounds import interleave
+from benchmarks.compare.rounds import fresh_folder, interleave
 from benchmarks.compare.server import measured_environment, running
 from benchmarks.compare.tier import Saved
 from benchmarks.compare.transfers import Scene
@@ -54,7 +54,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[Row, ...] = ()
     figures: tuple[Figure, ...] = ()
     not_run: tuple[NotRun, ...] = ()
-    profile: Profile | None = None
+    profiles: dict[str, Profile] = {}
     notes: tuple[str, ...] = ()
     file_bytes: int = 0
     files: int = 0
@@ -81,7 +81,7 @@ def _many(plan: Plan) -> Saved:
 
 
 def _moved(direction: str, files: Callable[[Plan], Saved], *, https: bool = False) -> Callable[[Plan], Found]:
-    def measure(plan: Plan) -> Found:
+    def measured(plan: Plan) -> Found:
         contenders, versions, not_run = contenders_of(plan.peers)
         saved = files(plan)
         ours = TIER in plan.peers
@@ -91,23 +91,23 @@ def _moved(direction: str, files: Callable[[Plan], Saved], *, https: bool = Fals
                 rows = interleave(
                     transfers.uploads(scene, contenders, ours=ours), plan.rounds, plan.seed, server.counters
                 )
-                profile = _profile(scene, direction) if plan.profile else None
+                profiles = _profiles(scene, direction) if plan.profile else {}
             else:
                 with transfers.uploaded(scene) as keys:
                     runners = transfers.restores(scene, keys, contenders, ours=ours)
                     rows = interleave(runners, plan.rounds, plan.seed, server.counters)
-                    profile = _profile(scene, direction) if plan.profile else None
+                    profiles = _profiles(scene, direction) if plan.profile else {}
         names = names_of(saved)
         return Found(
             rows=tuple(rows),
             not_run=tuple(not_run),
-            profile=profile,
+            profiles=profiles,
             file_bytes=(saved.hot / names[0]).stat().st_size,
             files=len(names),
             versions=versions,
         )
 
-    return measure
+    return measured
 
 
 def contenders_of(names: Sequence[str]) -> tuple[list[Contender], dict[str, str], list[NotRun]]:
@@ -127,20 +127,29 @@ def contenders_of(names: Sequence[str]) -> tuple[list[Contender], dict[str, str]
     return contenders, versions, not_run
 
 
-def _profile(scene: Scene, direction: str) -> Profile:
-    with tempfile.TemporaryDirectory() as name:
-        target = Path(name, "profile.json")
-        transfers.profile_of(scene, direction, target)
-        return Profile(*figures.profile_at(target))
+def _profiles(scene: Scene, direction: str) -> dict[str, Profile]:
+    with fresh_folder(scene.scratch / "profiles") as folder:
+        with transfers.under_sampler(scene, direction, folder / f"{_COMMANDS[direction]}.json") as command:
+            measure(command)
+        return figures.profiles_in(folder)
+
+
+_COMMANDS = {"up": "sync", "down": "restore"}
 
 
 def _folder(plan: Plan) -> Found:
     saved = _one(plan)
     runners, not_run = folders.folder_runners(saved, plan.folder, measured_environment())
     rows = interleave(runners, plan.rounds, plan.seed)
+    profiles = {}
+    if plan.profile:
+        with fresh_folder(plan.folder / "profiles") as folder:
+            with folders.under_sampler(saved, plan.folder, measured_environment(), folder / "sync.json") as command:
+                measure(command)
+            profiles = figures.profiles_in(folder)
     notes = ("Both folders are on the same disk. `cp`, `rsync` and `shutil.copyfile` end in the page cache.",)
     return Found(
-        rows=tuple(rows), not_run=tuple(not_run), files=1, notes=notes,
+        rows=tuple(rows), not_run=tuple(not_run), files=1, notes=notes, profiles=profiles,
         file_bytes=(saved.hot / names_of(saved)[0]).stat().st_size,
     )  # fmt: skip
 
@@ -166,14 +175,15 @@ def _steps(plan: Plan) -> Found:
 
 
 def _scale(number: int) -> Callable[[Plan], Found]:
-    def measure(plan: Plan) -> Found:
-        with running(plan.folder) as server:
+    def measured(plan: Plan) -> Found:
+        with running(plan.folder) as server, fresh_folder(plan.folder / "profiles") as profiles:
             arguments = [*figures.on_bucket("scale", server), "--checkpoints", str(plan.scaled(number, 10))]
             arguments += ["--runs", str(plan.rounds)]
+            arguments += ["--profiles", str(profiles)] if plan.profile else []
             found = figures.of_script("scale.py", arguments, server.environment(), plan.folder)
-        return Found(figures=found, files=plan.scaled(number, 10))
+            return Found(figures=found, files=plan.scaled(number, 10), profiles=figures.profiles_in(profiles))
 
-    return measure
+    return measured
 
 
 def _ranks(plan: Plan) -> Found:

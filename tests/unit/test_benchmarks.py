@@ -283,7 +283,9 @@ def test_growth_is_judged_by_what_each_further_byte_costs(last: float, outcome: 
 
 
 def test_results_survive_the_file(tmp_path: Path) -> None:
-    results = results_of(an_item(row("boto3", "defaults", sample(2.0)), profile=Profile(1.0, (("a > b", 0.5),))))
+    results = results_of(
+        an_item(row("boto3", "defaults", sample(2.0)), profiles={"sync": Profile(1.0, (("a > b", 0.5),))})
+    )
 
     write(results, tmp_path / "results.json")
 
@@ -323,7 +325,7 @@ def test_the_page_says_what_was_missed_with_its_profile_and_what_was_not_run_wit
         row("s3fs", "tuned", failure="exit code 1: |no|\nbucket"),
         row(TIER, WHOLE, sample(2.0)),
         not_run=(NotRun("rsync", "there is no `rsync` on PATH"),),
-        profile=Profile(1.5, (("flow/fetch.py:_write_all:127 > pwrite", 0.6),)),
+        profiles={"sync": Profile(1.5, (("flow/fetch.py:_write_all:127 > pwrite", 0.6),))},
     )
 
     page = page_of(results_of(item))
