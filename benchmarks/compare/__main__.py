@@ -17,7 +17,7 @@ from benchmarks.compare.machine import commit, our_versions, this_machine
 from benchmarks.compare.peers import PEERS
 from benchmarks.compare.report import write_report
 from benchmarks.compare.results import TIER, Item, Results, merged, read, write
-from benchmarks.compare.workloads import FULL_ROUNDS, FULL_SIZE, WORK, Plan, say
+from benchmarks.compare.workloads import FULL_ROUNDS, FULL_SIZE, WORK, Plan, clear_unless_shared, measured, say
 from ckpt_tier.core.units import parse_size
 
 EVERYBODY = (TIER, *(peer.name for peer in PEERS))
@@ -49,10 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(plan: Plan, work: Sequence[str], out: Path | None) -> Results:
     """Measures the work items one after the other; the results file grows with each."""
     results = Results(machine=this_machine(plan.folder), versions=our_versions())
-    for name in work:
+    for name, following in zip(work, [*work[1:], None], strict=True):
         say(f"{name}: {WORK[name].title}")
         began, begun = datetime.now(UTC), time.monotonic()
-        found = WORK[name].measure(plan)
+        found = measured(plan, name)
         item = Item(
             name=name,
             title=WORK[name].title,
@@ -76,6 +76,7 @@ def run(plan: Plan, work: Sequence[str], out: Path | None) -> Results:
         )
         if out:
             write(results, out)
+        clear_unless_shared(plan, name, following)
     return results
 
 

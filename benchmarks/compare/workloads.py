@@ -1,5 +1,6 @@
 """The work items, by the name that `--work` takes."""
 
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -62,10 +63,17 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Work(msgspec.Struct, frozen=True):
-    """A work item."""
+    """A work item.
+
+    Attributes:
+        room: GB of disk that it needs at full size.
+        files: what makes its files, where other items may need the same ones.
+    """
 
     title: str
     measure: Callable[[Plan], Found]
+    room: int
+    files: Callable[[Plan], Saved] | None = None
 
 
 def _one(plan: Plan) -> Saved:
@@ -81,7 +89,7 @@ def _many(plan: Plan) -> Saved:
 
 
 def _moved(direction: str, files: Callable[[Plan], Saved], *, https: bool = False) -> Callable[[Plan], Found]:
-    def measured(plan: Plan) -> Found:
+    def measure_moves(plan: Plan) -> Found:
         contenders, versions, not_run = contenders_of(plan.peers)
         saved = files(plan)
         ours = TIER in plan.peers
@@ -107,7 +115,7 @@ def _moved(direction: str, files: Callable[[Plan], Saved], *, https: bool = Fals
             versions=versions,
         )
 
-    return measured
+    return measure_moves
 
 
 def contenders_of(names: Sequence[str]) -> tuple[list[Contender], dict[str, str], list[NotRun]]:
@@ -175,7 +183,7 @@ def _steps(plan: Plan) -> Found:
 
 
 def _scale(number: int) -> Callable[[Plan], Found]:
-    def measured(plan: Plan) -> Found:
+    def measure_scale(plan: Plan) -> Found:
         with running(plan.folder) as server, fresh_folder(plan.folder / "profiles") as profiles:
             arguments = [*figures.on_bucket("scale", server), "--checkpoints", str(plan.scaled(number, 10))]
             arguments += ["--runs", str(plan.rounds)]
@@ -183,7 +191,7 @@ def _scale(number: int) -> Callable[[Plan], Found]:
             found = figures.of_script("scale.py", arguments, server.environment(), plan.folder)
             return Found(figures=found, files=plan.scaled(number, 10), profiles=figures.profiles_in(profiles))
 
-    return measured
+    return measure_scale
 
 
 def _ranks(plan: Plan) -> Found:
@@ -215,24 +223,43 @@ def _growth(plan: Plan) -> Found:
     return Found(figures=found, not_run=not_run, notes=(_GROWTH_NOTE,))
 
 
+# In this order files that several items need are made once. Room: GB at full size, with what was made before.
 WORK = {
-    "upload-one": Work("Upload of one file", _moved("up", _one)),
-    "restore-one": Work("Restore of one file", _moved("down", _one)),
-    "upload-ten": Work("Upload of ten files", _moved("up", _ten)),
-    "restore-ten": Work("Restore of ten files", _moved("down", _ten)),
-    "upload-many": Work("Upload of many small files", _moved("up", _many)),
-    "restore-many": Work("Restore of many small files", _moved("down", _many)),
-    "tls-upload": Work("Upload over https", _moved("up", _one, https=True)),
-    "tls-restore": Work("Restore over https", _moved("down", _one, https=True)),
-    "folder": Work("A folder as cold tier", _folder),
-    "save": Work("Saving", _save),
-    "hook": Work("The hook beside a busy training", _hook),
-    "steps": Work("Step time during an upload", _steps),
-    "scale": Work("10,000 committed checkpoints", _scale(10_000)),
-    "scale-more": Work("100,000 committed checkpoints", _scale(100_000)),
-    "ranks": Work("One checkpoint of many ranks", _ranks),
-    "growth": Work("Growing files", _growth),
+    "upload-one": Work("Upload of one file", _moved("up", _one), 4, _one),
+    "restore-one": Work("Restore of one file", _moved("down", _one), 5, _one),
+    "tls-upload": Work("Upload over https", _moved("up", _one, https=True), 4, _one),
+    "tls-restore": Work("Restore over https", _moved("down", _one, https=True), 5, _one),
+    "folder": Work("A folder as cold tier", _folder, 4, _one),
+    "upload-ten": Work("Upload of ten files", _moved("up", _ten), 25, _ten),
+    "restore-ten": Work("Restore of ten files", _moved("down", _ten), 37, _ten),
+    "upload-many": Work("Upload of many small files", _moved("up", _many), 3, _many),
+    "restore-many": Work("Restore of many small files", _moved("down", _many), 4, _many),
+    "save": Work("Saving", _save, 4),
+    "hook": Work("The hook beside a busy training", _hook, 4),
+    "steps": Work("Step time during an upload", _steps, 10),
+    "scale": Work("10,000 committed checkpoints", _scale(10_000), 1),
+    "ranks": Work("One checkpoint of many ranks", _ranks, 21),
+    "growth": Work("Growing files", _growth, 23),
+    "scale-more": Work("100,000 committed checkpoints", _scale(100_000), 3),
 }
+
+
+def measured(plan: Plan, name: str) -> Found:
+    """What the work item gives; "not run" where the disk has no room for it."""
+    work = WORK[name]
+    free, needed = shutil.disk_usage(plan.folder).free, plan.scaled(work.room * GB)
+    if free < needed:
+        why = f"it needs {needed / GB:.3g} GB of disk, {free / GB:.3g} GB are free"
+        return Found(not_run=(NotRun("all of it", why),))
+    return work.measure(plan)
+
+
+def clear_unless_shared(plan: Plan, name: str, following: str | None) -> None:
+    """Removes the files of a work item, unless the one that follows is about the same."""
+    shared = WORK[following].files if following else None
+    if shared is None or shared is not WORK[name].files:
+        for path in plan.folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def say(text: str) -> None:

@@ -34,7 +34,7 @@ from benchmarks.compare.results import (
     write,
 )
 from benchmarks.compare.rounds import Runner, interleave
-from benchmarks.compare.workloads import FULL_SIZE, WORK, Plan
+from benchmarks.compare.workloads import FULL_SIZE, WORK, Plan, clear_unless_shared, measured
 
 MACHINE = Machine("a processor", 2, 2**34, "6.1", "3.11", "ext4")
 UPLOAD_WALL = "upload, wall, 1.2 GB: validation and checksums included"
@@ -201,6 +201,25 @@ def test_everything_that_a_goal_names_is_scaled_with_the_one_size() -> None:
     assert not plan.is_full
     assert msgspec.structs.replace(plan, size=FULL_SIZE).is_full
     assert not msgspec.structs.replace(plan, size=FULL_SIZE, rounds=4).is_full
+
+
+def test_what_the_disk_has_no_room_for_is_not_run_and_says_so(tmp_path: Path) -> None:
+    found = measured(Plan(FULL_SIZE * 10**6, 5, 1, (TIER,), tmp_path, False), "growth")
+
+    [not_run] = found.not_run
+    assert "GB of disk" in not_run.why
+    assert not found.figures
+
+
+def test_files_stay_for_the_next_item_only_if_it_is_about_the_same(tmp_path: Path) -> None:
+    plan = Plan(FULL_SIZE, 5, 1, (TIER,), tmp_path, False)
+    (tmp_path / "series").mkdir()
+    (tmp_path / "series.ready").touch()
+
+    clear_unless_shared(plan, "upload-one", "restore-one")
+    assert len(list(tmp_path.iterdir())) == 2
+    clear_unless_shared(plan, "restore-one", "upload-ten")
+    assert list(tmp_path.iterdir()) == []
 
 
 # Judging
