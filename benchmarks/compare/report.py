@@ -38,6 +38,8 @@ _HOW = """## How it was measured
   include its fsync.
 - After each turn, outside of what is timed, every object that was sent is looked up by name and size, every file that
   came down is compared byte for byte, and all of it is deleted. A contender that fails is shown as failed.
+- A profile is one more run, under a sampler that is not part of any other figure. Its lines of ckpt-tier are right; the
+  innermost functions are a hint, because Python's lock lets it look only where a thread waits or pauses.
 - ckpt-tier, *whole command*: `ckpt-tier sync` from a hot folder it has never seen to a committed checkpoint (format
   check, SHA-256, CRC-64/NVME, upload, proof, manifest), or `ckpt-tier restore --to`. *Transfer alone*: the upload of
   files whose checksums are known, or the restore, each in a process that has its imports and client.
