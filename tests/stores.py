@@ -37,6 +37,7 @@ class Counter:
     def __init__(self, stop_after: int | None = None) -> None:
         self.moved_bytes = 0
         self.resumed_bytes = 0
+        self.told_of_older = False
         self._stop_after = stop_after
         self._lock = threading.Lock()
 
@@ -49,6 +50,7 @@ class Counter:
     def resumed(self, count: int) -> None:
         with self._lock:
             self.resumed_bytes += count
+            self.told_of_older = True
 
 
 def source_of(path: Path, piece_size: int = PIECE) -> Source:

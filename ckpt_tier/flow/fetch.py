@@ -7,13 +7,14 @@ loss took back is fetched again.
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from ckpt_tier.cold.manifest import ManifestFile
 from ckpt_tier.core.pieces import MIB, pieces
 from ckpt_tier.errors import IntegrityError, MissingKeyError, UnavailableError
+from ckpt_tier.flow.at_once import at_once
 from ckpt_tier.flow.proof import verdict_on_reading
 from ckpt_tier.flow.reading import Reading
 from ckpt_tier.flow.retry import READ_ATTEMPTS, persistently
@@ -53,8 +54,9 @@ class Fetching:
                 self._staged.chmod(0o600)
             descriptor = os.open(self._staged, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
+                if os.fstat(descriptor).st_size == self._file.size:
+                    self._keep_what_arrived(descriptor)
                 os.ftruncate(descriptor, self._file.size)
-                self._keep_what_arrived(descriptor)
                 self._fetch_missing(descriptor)
             finally:
                 os.close(descriptor)
@@ -64,44 +66,40 @@ class Fetching:
             raise self._damaged("what came back has another CRC-64/NVME than the manifest says")
 
     def _keep_what_arrived(self, descriptor: int) -> None:
-        if self._file.size == 0:
-            self._crcs[0] = 0
-        with contextlib.suppress(FileNotFoundError):
-            for line in self._ledger.read_text(errors="replace").splitlines():
-                with contextlib.suppress(ValueError):
-                    index, crc = (int(word, 16) for word in line.split())
-                    if 0 <= index < len(self._plan) and _crc_of(descriptor, *self._plan[index]) == crc:
-                        self._crcs[index] = crc
+        for index, crc in self._noted():
+            if 0 <= index < len(self._plan) and _crc_of(descriptor, *self._plan[index]) == crc:
+                self._crcs[index] = crc
         kept = sum(self._plan[index][1] for index in self._crcs)
         if kept:
             self._watch.resumed(kept)
 
+    def _noted(self) -> Iterator[tuple[int, int]]:
+        """(index, CRC) of the pieces that may have arrived. One of a single piece needs no note: it is known what its
+        CRC must be."""
+        if len(self._plan) == 1:
+            yield 0, int(self._file.crc64nvme, 16)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            for line in self._ledger.read_text(errors="replace").splitlines():
+                with contextlib.suppress(ValueError):
+                    index, crc = (int(word, 16) for word in line.split())
+                    yield index, crc
+
     def _fetch_missing(self, descriptor: int) -> None:
         runs = list(_runs([index for index in range(len(self._plan)) if index not in self._crcs]))
-        if not runs:
-            return
-        with (
-            self._ledger.open("ab", buffering=0) as ledger,
-            ThreadPoolExecutor(min(THREADS, len(runs)), thread_name_prefix="fetch") as pool,
-        ):
+        try:
+            if len(self._plan) == 1:
+                at_once(lambda run: self._fetch(run, descriptor, None), runs, THREADS)
+                return
+            with self._ledger.open("ab", buffering=0) as ledger:
+                at_once(lambda run: self._fetch(run, descriptor, ledger), runs, THREADS)
+        except MissingKeyError as error:
+            raise self._damaged("the object is missing, its manifest is there") from error
+        except UnavailableError as error:
+            raise verdict_on_reading(self._store, self._file, error) from error
 
-            def arrived(index: int, crc: int) -> None:
-                ledger.write(f"{index:x} {crc:016x}\n".encode())
-                self._crcs[index] = crc
-
-            futures = [pool.submit(self._fetch, run, descriptor, arrived) for run in runs]
-            try:
-                for future in futures:
-                    future.result()
-            except MissingKeyError as error:
-                raise self._damaged("the object is missing, its manifest is there") from error
-            except UnavailableError as error:
-                raise verdict_on_reading(self._store, self._file, error) from error
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-
-    def _fetch(self, run: Sequence[int], descriptor: int, arrived: Callable[[int, int], None]) -> None:
-        """Fetches consecutive pieces; calls `arrived` with the index and CRC of each."""
+    def _fetch(self, run: Sequence[int], descriptor: int, ledger: BinaryIO | None) -> None:
+        """Fetches consecutive pieces, and notes each."""
         begin, (last, length) = self._plan[run[0]][0], self._plan[run[-1]]
         waiting = iter(run)
         index = next(waiting)
@@ -117,7 +115,9 @@ class Fetching:
                 write_all(descriptor, part, position)
                 position, block = position + len(part), block[len(part) :]
                 if position == offset + size:
-                    arrived(index, crc)
+                    self._crcs[index] = crc
+                    if ledger is not None:
+                        ledger.write(f"{index:x} {crc:016x}\n".encode())
                     index, crc = next(waiting, index), 0
                 self._watch.moved(len(part))
 

@@ -43,6 +43,8 @@ class Meter:
         self._unreported = 0
         self.moved_bytes = 0
         self.resumed_bytes = 0
+        self.found_some = False
+        """Whether something of the object was there before this transfer."""
 
     def moved(self, count: int) -> None:
         self._pace.take(count)
@@ -58,6 +60,7 @@ class Meter:
     def resumed(self, count: int) -> None:
         with self._lock:
             self.resumed_bytes += count
+            self.found_some = True
         self._report(self.moved_bytes, self.resumed_bytes)
 
 

@@ -194,7 +194,8 @@ def _place_folder(staged: Mapping[ManifestFile, Path], folder: str, root: Path, 
             if error.errno not in NO_LINKS:
                 raise
             part.rename(target)  # without links a crash here means to fetch it again
-        fsync_folder(target.parent)
+    for inside in {(built / Path(file.path).relative_to(folder)).parent for file in staged}:
+        fsync_folder(inside)
     make_folders((root / folder).parent, root)
     publish(built, root / folder)
 

@@ -13,6 +13,7 @@ from ckpt_tier.cold.manifests import Entry, Manifests
 from ckpt_tier.core.pieces import MIB
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import CkptTierError, IntegrityError, MissingKeyError, UnavailableError
+from ckpt_tier.flow.at_once import JOBS, at_once
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.store.protocol import Store
 from ckpt_tier.system.digests import crc64nvme, to_hex
@@ -21,9 +22,10 @@ from ckpt_tier.system.digests import crc64nvme, to_hex
 def prove_present(store: Store, files: Iterable[ManifestFile]) -> None:
     """Returns if every object is there with its size and, where the store keeps one, its checksum.
 
-    Raises IntegrityError naming the first that is not.
+    Raises IntegrityError naming one that is not.
     """
-    for file in files:
+
+    def prove(file: ManifestFile) -> None:
         try:
             stat = store.stat(file.key)
         except MissingKeyError as error:
@@ -32,6 +34,8 @@ def prove_present(store: Store, files: Iterable[ManifestFile]) -> None:
             raise IntegrityError(f"{file.key} is damaged", f"it has {stat.size} bytes, the manifest says {file.size}")
         if stat.crc64nvme is not None and stat.crc64nvme != file.crc64nvme:
             raise IntegrityError(f"{file.key} is damaged", "its CRC-64/NVME is not the manifest's")
+
+    at_once(prove, list(files), JOBS)
 
 
 class Content:

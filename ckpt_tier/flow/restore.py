@@ -20,7 +20,8 @@ from ckpt_tier.cold.manifest import Manifest, ManifestFile
 from ckpt_tier.core.events import Emit, Restored
 from ckpt_tier.core.units import format_size
 from ckpt_tier.errors import NoSpaceError, NotFoundError, UsageError
-from ckpt_tier.flow.fetch import Fetching
+from ckpt_tier.flow.at_once import at_once
+from ckpt_tier.flow.fetch import PIECE, THREADS, Fetching
 from ckpt_tier.flow.meter import Meter, Pace, file_meter
 from ckpt_tier.flow.placing import (
     destination_lock,
@@ -141,14 +142,21 @@ def _stage_all(
     staging.mkdir(parents=True, exist_ok=True)
     staged = {file: staging / staged_name(file) for file in wanted}
     _check_space(root, staged)
-    moved = 0
-    for file, part in staged.items():
-        meter = file_meter(
+    meters = {
+        file: file_meter(
             emit, Pace(None, clock), series=manifest.series, step=manifest.step, path=file.path, size=file.size
         )
-        _stage(store, file, part, meter, clock)
-        moved += meter.moved_bytes
-    return moved
+        for file in wanted
+    }
+
+    def stage(file: ManifestFile) -> None:
+        _stage(store, file, staged[file], meters[file], clock)
+
+    at_once(stage, [file for file in wanted if file.size <= PIECE], THREADS)
+    for file in wanted:
+        if file.size > PIECE:
+            stage(file)
+    return sum(meter.moved_bytes for meter in meters.values())
 
 
 def _stage(store: Store, file: ManifestFile, staged: Path, meter: Meter, clock: Clock) -> None:

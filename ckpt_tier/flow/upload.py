@@ -14,6 +14,7 @@ from ckpt_tier.core.sets import Waiting, set_of
 from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import ConflictError, SourceChangedError, UnavailableError
+from ckpt_tier.flow.at_once import JOBS, at_once
 from ckpt_tier.flow.ingest import locate, software_versions
 from ckpt_tier.flow.meter import Meter, Pace, file_meter
 from ckpt_tier.flow.parts import Parts
@@ -45,19 +46,14 @@ def upload(parts: Parts, save: Save, pace: Pace) -> Save:
         save = msgspec.structs.replace(save, generation=None)  # its set says which, once it is whole
     save = _note(parts, save, State.UPLOADING)
     begun = parts.clock.monotonic()
-    sent: list[tuple[str, Source, Meter]] = []
-    for saved, file in zip(save.files, member.files, strict=True):
-        if saved.pieces is None:
-            raise SourceChangedError(f"{saved.path} has not been validated")
-        source = Source(path=locate(parts, saved), size=file.size, crc64nvme=file.crc64nvme, pieces=saved.pieces)
-        meter = file_meter(parts.emit, pace, series=save.series, step=save.step, path=saved.path, size=file.size)
-        parts.cold.store.upload(file.key, source, meter)
-        sent.append((file.key, source, meter))
-    prefix = keys.member_prefix(parts.config.run, save.series, save.step, member.id)
-    parts.cold.store.put(prefix + keys.sums_name(member.id), sums(member))
-    for key, source, meter in sent:
-        _renew(parts, key, source, meter, just_put=prefix + keys.sums_name(member.id))
-    moved = sum(meter.moved_bytes for _, _, meter in sent)
+    sent = _send(parts, save, member, pace)
+    sums_key = keys.member_prefix(parts.config.run, save.series, save.step, member.id) + keys.sums_name(member.id)
+    parts.cold.store.put(sums_key, sums(member))
+    took_long = parts.clock.monotonic() - begun > parts.config.cold.grace / 2
+    for each in sent:
+        if took_long or each.meter.found_some:
+            _renew(parts, each, just_put=sums_key)
+    moved = sum(each.meter.moved_bytes for each in sent)
     _learn_rate(parts, moved, parts.clock.monotonic() - begun)
     if save.is_share:
         prove_present(parts.cold.store, member.files)
@@ -65,7 +61,35 @@ def upload(parts: Parts, save: Save, pace: Pace) -> Save:
     return _note(parts, save, State.UPLOADED)
 
 
-def _renew(parts: Parts, key: str, source: Source, meter: Meter, *, just_put: str) -> None:
+class _Sent(msgspec.Struct, frozen=True):
+    """One file on its way, or there."""
+
+    key: str
+    source: Source
+    meter: Meter
+
+
+def _send(parts: Parts, save: Save, member: Member, pace: Pace) -> list[_Sent]:
+    """Sends the files: those of one piece a few at a time, a larger one alone, since its pieces fill the line."""
+    files = []
+    for saved, file in zip(save.files, member.files, strict=True):
+        if saved.pieces is None:
+            raise SourceChangedError(f"{saved.path} has not been validated")
+        source = Source(path=locate(parts, saved), size=file.size, crc64nvme=file.crc64nvme, pieces=saved.pieces)
+        meter = file_meter(parts.emit, pace, series=save.series, step=save.step, path=saved.path, size=file.size)
+        files.append(_Sent(file.key, source, meter))
+
+    def send(each: _Sent) -> None:
+        parts.cold.store.upload(each.key, each.source, each.meter)
+
+    at_once(send, [each for each in files if len(each.source.pieces.crcs) == 1], JOBS)
+    for each in files:
+        if len(each.source.pieces.crcs) > 1:
+            send(each)
+    return files
+
+
+def _renew(parts: Parts, sent: _Sent, *, just_put: str) -> None:
     """Writes an object anew that an earlier attempt had left there more than half the grace ago: nothing refers to it
     yet, and a prune that looks before our manifest is there would take it for rubbish (see `flow.reclaim`).
 
@@ -74,12 +98,12 @@ def _renew(parts: Parts, key: str, source: Source, meter: Meter, *, just_put: st
     store = parts.cold.store
 
     def is_old() -> bool:
-        return store.stat(just_put).modified - store.stat(key).modified > parts.config.cold.grace / 2
+        return store.stat(just_put).modified - store.stat(sent.key).modified > parts.config.cold.grace / 2
 
     if is_old():
-        store.refresh(key, source, meter)
+        store.refresh(sent.key, sent.source, sent.meter)
         if is_old():
-            raise UnavailableError(f"{key} could not be written anew", "a prune may be about to delete it")
+            raise UnavailableError(f"{sent.key} could not be written anew", "a prune may be about to delete it")
 
 
 def commit(parts: Parts, save: Save, begun: float) -> Save:

@@ -106,7 +106,8 @@ class Watch(Protocol):
         ...
 
     def resumed(self, count: int) -> None:
-        """`count` bytes need not be sent: an earlier attempt had stored them."""
+        """`count` bytes need not be sent: an earlier attempt, or somebody else, had stored them. Whenever anything of
+        an object may be older than the call, this is called, if only with 0."""
         ...
 
 

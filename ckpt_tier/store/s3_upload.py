@@ -72,6 +72,7 @@ class Uploader:
         except KeyExistsError as error:
             if not self._is_there(key, source):  # another write of it was under way, and has failed
                 raise UnavailableError(error.what, error.why, "it is tried again") from error
+            watch.resumed(0)
 
     def _write_whole(
         self, key: str, source: Source, cut: Sequence[Piece], descriptor: int, watch: Watch, **condition: str
@@ -134,6 +135,7 @@ class Uploader:
             except UploadGoneError as error:
                 gone = error
                 if self._is_there(key, source):  # somebody else finished it
+                    watch.resumed(0)
                     return
             else:
                 return
@@ -146,7 +148,7 @@ class Uploader:
             watch.resumed(source.size - sum(piece.length for piece in missing))
         try:
             done += self._send_parts(key, upload_id, source, missing, descriptor, watch)
-            self._complete(key, upload_id, source, done, **self._if_absent())
+            self._complete(key, upload_id, source, done, watch, **self._if_absent())
         except (SourceChangedError, KeyExistsError):
             abandon(self._requests, key, upload_id)  # its parts can be of no use to a later attempt
             raise
@@ -156,7 +158,7 @@ class Uploader:
         upload_id = self._begin(key)
         try:
             done = self._send_parts(key, upload_id, source, cut, descriptor, watch)
-            self._complete(key, upload_id, source, done)
+            self._complete(key, upload_id, source, done, watch)
         except BaseException:
             abandon(self._requests, key, upload_id)
             raise
@@ -204,7 +206,9 @@ class Uploader:
             raise failures[0]  # the others only followed it
         return [future.result() for future in futures]
 
-    def _complete(self, key: str, upload_id: str, source: Source, done: list[Done], **condition: str) -> None:
+    def _complete(
+        self, key: str, upload_id: str, source: Source, done: list[Done], watch: Watch, **condition: str
+    ) -> None:
         parts = [
             {"PartNumber": part.number, "ETag": part.etag, **self._checksum(part.crc)}
             for part in sorted(done, key=lambda one: one.number)
@@ -230,6 +234,7 @@ class Uploader:
         except (KeyExistsError, UnavailableError):
             # Also where the answer to a request that succeeded was lost.
             if self._holds_now(key, source):
+                watch.resumed(0)
                 return
             raise
         if not self._proof.answer_proves(answer, source):

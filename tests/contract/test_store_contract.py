@@ -260,9 +260,11 @@ def test_a_file_of_any_size_arrives_whole(store: Store, size: int, make_file: Ma
 @pytest.mark.parametrize("size", [0, 100, 2 * PIECE + 1])
 def test_the_same_object_already_there_is_success(store: Store, size: int, make_file: MakeFile) -> None:
     source = source_of(make_file(os.urandom(size)))
-    store.upload("data/x.pt", source, Counter())
-    again = Counter()
+    first, again = Counter(), Counter()
+    store.upload("data/x.pt", source, first)
+    assert not first.told_of_older
     store.upload("data/x.pt", source, again)
+    assert again.told_of_older
     assert again.moved_bytes <= 100  # tiny files are sent rather than asked for
     assert keys(store) == ["data/x.pt"]
 

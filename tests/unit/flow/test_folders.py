@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from ckpt_tier.core.events import Evicted, NotEvicted
 from ckpt_tier.core.states import State
 from ckpt_tier.errors import ConflictError
 from ckpt_tier.flow import evict
+from ckpt_tier.store.folder import FolderStore
+from ckpt_tier.store.protocol import Stat
 from tests.builders import TwoTiers, checkpoint
 from tests.kills import killed_at
 
@@ -59,6 +62,48 @@ def test_a_folder_is_one_checkpoint_of_one_member_with_all_its_files(tiers: TwoT
     [back] = tiers.operations().restore(print, step=5, to=tiers.root / "back")
     assert content(tiers.root / "back" / "checkpoint-5") == expected
     assert {path.name for path in back.files} == {"model-00001.pt", "optimizer.pt", "config.json", "trainer_state.json"}
+
+
+class Asked(FolderStore):
+    """Counts the questions for each object."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.stats: Counter[str] = Counter()
+
+    def stat(self, key: str) -> Stat:
+        self.stats[key] += 1
+        return super().stat(key)
+
+
+def test_of_many_small_files_each_is_asked_for_once(tiers: TwoTiers) -> None:
+    folder = tiers.hot / "checkpoint-5"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"{number}.bin").write_bytes(b"x" * (number + 1))
+        tiers.touch(folder / f"{number}.bin")
+    store = Asked(tiers.cold)
+    tiers.sync(store)
+    data = {key: count for key, count in store.stats.items() if key.endswith(".bin")}
+    assert len(data) == 30
+    assert set(data.values()) == {1}
+    expected = content(folder)
+    [back] = tiers.operations().restore(print, step=5, to=tiers.root / "back")
+    assert content(tiers.root / "back" / "checkpoint-5") == expected
+    assert len(back.files) == 30
+
+
+def test_small_files_that_arrived_before_a_kill_are_not_fetched_again(tiers: TwoTiers) -> None:
+    expected = content(write(tiers, 5))
+    tiers.sync()
+    with killed_at(14):
+        tiers.operations().restore(print, step=5, to=tiers.root / "back")
+    staged = [path.read_bytes() for path in (tiers.root / "back").rglob("*.part")]
+    arrived = sum(len(data) for data in staged if data in expected.values())
+    assert 0 < arrived < sum(map(len, expected.values()))
+    [back] = tiers.operations().restore(print, step=5, to=tiers.root / "back")
+    assert back.fetched_bytes == sum(map(len, expected.values())) - arrived
+    assert content(tiers.root / "back" / "checkpoint-5") == expected
 
 
 def test_the_sums_beside_the_data_restore_it_without_this_program(tiers: TwoTiers) -> None:
