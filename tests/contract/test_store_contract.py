@@ -186,7 +186,9 @@ def test_after_skips_the_keys_up_to_and_including_it(store: Store, after: str) -
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [1000, 2001])
-def test_pages_of_a_long_listing_are_joined(store: Store, count: int) -> None:
+def test_pages_of_a_long_listing_are_joined(store: Store, count: int, store_kind: str) -> None:
+    if store_kind in ("weak", "sftp"):  # the first has the pages of minio's client, the second none
+        count //= 20
     names = [f"many/{number:05}" for number in range(count)]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: store.put(name, b""), names))
@@ -437,6 +439,7 @@ def test_errors_say_which_object_and_carry_no_secret(store: Store) -> None:
 # Objects that somebody is about to refer to
 
 
+@pytest.mark.slow
 def test_refreshing_makes_an_object_young_and_changes_no_byte(store: Store, make_file: MakeFile) -> None:
     for size in (1000, PIECE + 1000):
         source = source_of(make_file(os.urandom(size)))
@@ -484,6 +487,7 @@ def cut_off(store: Store, key: str, file: Path) -> None:
     time.sleep(2)
 
 
+@pytest.mark.slow
 def test_what_a_killed_upload_left_is_cleaned_up_and_the_upload_begins_anew(
     store: Store, store_kind: str, make_file: MakeFile
 ) -> None:
@@ -502,6 +506,7 @@ def test_what_a_killed_upload_left_is_cleaned_up_and_the_upload_begins_anew(
     assert whole(store, "run/0/data/1/x.pt") == file.read_bytes()
 
 
+@pytest.mark.slow
 def test_what_is_young_or_waited_for_or_below_another_prefix_stays_and_is_gone_on_with(
     store: Store, store_kind: str, make_file: MakeFile
 ) -> None:

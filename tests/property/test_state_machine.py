@@ -275,7 +275,7 @@ _CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_t
 def test_the_promises_hold_whatever_happens() -> None:
     run_state_machine_as_test(
         Life,
-        settings=settings(max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=_CHECKS),
+        settings=settings(max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=_CHECKS),
     )
 
 

@@ -77,6 +77,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
 # Hanging
 
 
+@pytest.mark.slow
 def test_what_does_not_answer_is_given_up_and_begun_anew(store: ApartStore) -> None:
     store.put("a", b"x")
     pid = stop(store)
@@ -91,6 +92,7 @@ def test_what_does_not_answer_is_given_up_and_begun_anew(store: ApartStore) -> N
     wait_until(lambda: not is_alive(pid))
 
 
+@pytest.mark.slow
 def test_all_calls_that_wait_are_told(store: ApartStore, make_file: MakeFile) -> None:
     source = source_of(make_file(os.urandom(PIECE)))
     store.put("a", b"x")
@@ -112,12 +114,14 @@ def test_all_calls_that_wait_are_told(store: ApartStore, make_file: MakeFile) ->
                 call.result(timeout=30)
 
 
+@pytest.mark.slow
 def test_a_large_message_to_what_does_not_read_is_not_waited_for(store: ApartStore) -> None:
     stop(store)
     with pytest.raises(UnavailableError, match="does not answer"):
         store.put("a", bytes(2**23))
 
 
+@pytest.mark.slow
 def test_an_upload_that_hung_goes_on_where_it_stopped(store: ApartStore, make_file: MakeFile) -> None:
     data = os.urandom(4 * PIECE)
     source = source_of(make_file(data))
@@ -137,6 +141,7 @@ def test_an_upload_that_hung_goes_on_where_it_stopped(store: ApartStore, make_fi
     assert (Path(store.url) / KEY).read_bytes() == data
 
 
+@pytest.mark.slow
 def test_a_slow_folder_is_no_hung_one(store: ApartStore, make_file: MakeFile) -> None:
     """The process is held up again and again, longer in all than the patience, and something moves in between."""
 
@@ -165,6 +170,7 @@ def test_a_block_stays_as_it_is_until_the_next_is_asked_for(store: ApartStore) -
     assert list(blocks) == []
 
 
+@pytest.mark.slow
 def test_a_reading_that_hangs_between_two_blocks_is_given_up(store: ApartStore) -> None:
     store.put("a", b"x" * 3 * READ_BLOCK)
     blocks = store.read("a", 0, 3 * READ_BLOCK)
@@ -257,6 +263,7 @@ def test_a_cancelled_upload_lets_go_at_once(store: ApartStore, make_file: MakeFi
     assert child(store).pid == pid
 
 
+@pytest.mark.slow
 def test_a_stop_request_does_not_wait_for_what_hangs(tmp_path: Path, make_file: MakeFile) -> None:
     asked = threading.Event()
 

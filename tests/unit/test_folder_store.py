@@ -205,6 +205,7 @@ FolderStore(Path(root)).upload(key, source_of(Path(path)), Slow())
 """
 
 
+@pytest.mark.slow
 def test_after_kill_9_only_the_unfinished_pieces_are_written_again(
     store: FolderStore, root: Path, make_file: MakeFile
 ) -> None:

@@ -17,7 +17,7 @@ from ckpt_tier.flow import evict
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Stat
 from tests.builders import TwoTiers, checkpoint
-from tests.kills import killed_at
+from tests.kills import killed_at, one_thread
 
 LAYOUT = "checkpoint-{step}/"
 
@@ -96,7 +96,7 @@ def test_of_many_small_files_each_is_asked_for_once(tiers: TwoTiers) -> None:
 def test_small_files_that_arrived_before_a_kill_are_not_fetched_again(tiers: TwoTiers) -> None:
     expected = content(write(tiers, 5))
     tiers.sync()
-    with killed_at(14):
+    with one_thread(), killed_at(14):
         tiers.operations().restore(print, step=5, to=tiers.root / "back")
     staged = [path.read_bytes() for path in (tiers.root / "back").rglob("*.part")]
     arrived = sum(len(data) for data in staged if data in expected.values())

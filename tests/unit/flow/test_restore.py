@@ -182,6 +182,8 @@ def test_too_little_space_is_found_out_before_the_first_byte(
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int = 50_000) -> tuple[Path, Manifest]:
     """A store with one object of many small pieces, and its manifest."""
     monkeypatch.setattr(fetch, "PIECE", 4096)
+    monkeypatch.setattr(fetch, "PIECES_IN_A_RUN", 2)
+    monkeypatch.setattr(fetch, "THREADS", 1)  # what arrives before a failure is the same in every run
     data = os.urandom(size)
     made = manifest(
         5,

@@ -139,6 +139,6 @@ def test_what_match_reads_format_writes_but_for_leading_zeros(pattern: str, path
     layout = parsed(pattern)
     found = layout.match(path) if layout else None
     if layout and found:
-        again = layout.format(*found)
+        again = layout.format(found.series, found.step, found.rank)
         assert layout.match(again) == found
         assert again.replace("0", "") == path.replace("0", "")

@@ -42,6 +42,7 @@ def test_a_wait_without_a_request_ends_when_its_time_is_over() -> None:
     assert not stop.made
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_a_signal_at_any_moment_of_a_wait_ends_it() -> None:
     before = signal.getsignal(signal.SIGVTALRM)

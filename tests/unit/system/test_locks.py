@@ -100,6 +100,7 @@ def test_a_lock_file_that_its_last_holder_removes_is_not_taken_for_the_lock(tmp_
     second.release()
 
 
+@pytest.mark.slow
 def test_a_folder_that_its_last_holder_removes_meanwhile_is_made_again(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "lock"
     stop = threading.Event()
