@@ -29,18 +29,13 @@ class Deeds:
 
     def do(self, action: Action) -> bool:
         """Carries one action out, or says why not. False if it is about no save and needs one."""
-        if action.kind is Kind.RELEASE:
-            self._release(action)
-            return True
-        if action.save is None:
+        if action.save is None and action.kind is not Kind.RELEASE:
             return False
-        if action.kind is Kind.ATTACH:
-            self._attach(action, action.save)
-            return True
         try:
-            self._do(action, action.save)
-        except IntegrityError as error:
-            self.send_again(action.save, error)
+            if action.save is None:
+                self._release(action)
+            else:
+                self._do(action, action.save)
         except (OSError, NoSpaceError) as error:
             self._refused(action, error)
         return True
@@ -52,12 +47,21 @@ class Deeds:
         self.parts.journal.put(msgspec.structs.replace(save, state=State.VALIDATED))
 
     def _do(self, action: Action, save: Save) -> None:
+        try:
+            self._carry_out(action, save)
+        except IntegrityError as error:
+            self.send_again(save, error)
+        except UnavailableError as error:
+            self.known.went_away(error)
+
+    def _carry_out(self, action: Action, save: Save) -> None:
         match action.kind:
             case Kind.VALIDATE:
                 if take_up(self.parts, save) is None:
                     self.put_off.postpone(save.path)
             case Kind.EVICT:
-                self._evict(save, action.reason)
+                if not evict.evict(self.parts, save, action.reason):
+                    self.put_off.call_off(action)
             case Kind.LOSE:
                 self._lose(save, action.reason)
             case Kind.LET_GO:
@@ -68,6 +72,10 @@ class Deeds:
                 set_aside(self.parts, save)
             case Kind.FORGET:
                 self._forget(save)
+            case Kind.RELEASE:
+                self._release(action)
+            case Kind.ATTACH:
+                self._attach(action, save)
             case _:
                 raise ValueError(f"{action.kind} is nothing to be done here")
 
@@ -76,25 +84,13 @@ class Deeds:
         self.parts.emit(
             Warned(text=f"can't {action.kind} {action.path}: {error}", fix="check its owner, mode and disk")
         )
-        self.put_off.call_off(action.path)
-
-    def _evict(self, save: Save, reason: str) -> None:
-        try:
-            if not evict.evict(self.parts, save, reason):
-                self.put_off.call_off(save.path)
-        except UnavailableError as error:
-            self.known.went_away(error)
+        self.put_off.call_off(action)
 
     def _lose(self, save: Save, reason: str) -> None:
-        try:
-            # A kill may have come between its link and its ticket, and then the journal was lost.
-            was_committed = save.generation is None and persistently(
-                lambda: says_committed(self.parts.cold.manifests, self.known.committed, save), self.parts.clock
-            )
-        except UnavailableError as error:
-            self.known.went_away(error)
-            return
-        if was_committed:
+        # A kill may have come between its link and its ticket, and then the journal was lost.
+        if save.generation is None and persistently(
+            lambda: says_committed(self.parts.cold.manifests, self.known.committed, save), self.parts.clock
+        ):
             self._forget(save)
         else:
             evict.lose(self.parts, save, reason)
@@ -132,14 +128,7 @@ class Deeds:
             for link in action.links:
                 self.parts.inbox.release_spare(link)
         elif action.links:
-            try:
-                evict.release(self.parts, save, action.links)
-            except IntegrityError as error:
-                self.send_again(save, error)
-                return
-            except UnavailableError as error:
-                self.known.went_away(error)
-                return
+            evict.release(self.parts, save, action.links)
         if action.ticket is not None:
             self._resolve(action.ticket.id, save)
 

@@ -32,7 +32,7 @@ class Inspected(msgspec.Struct, frozen=True):
 def inspect_hot(root: Path, copies: list[HotCopy], level: Level, stop: Callable[[], None]) -> Iterator[Inspected]:
     """A verdict for each of `copies` below `root`, in their order, as each is reached.
 
-    `stop` is called between blocks and may raise CancelledError. Raises OSError for what can't be read at all.
+    `stop` is called between blocks and may raise CancelledError. What can't be read has a verdict, too.
     """
 
     def verdict(copy: HotCopy) -> Inspected:
@@ -44,8 +44,8 @@ def inspect_hot(root: Path, copies: list[HotCopy], level: Level, stop: Callable[
                 return Inspected(copy, f"{where}{rejection}")
             except (SourceChangedError, FileNotFoundError) as error:
                 return Inspected(copy, f"{where}{error}", in_progress=True)
-            except PermissionError as error:
-                return Inspected(copy, f"{where}it can't be read: {error.strerror}")
+            except IntegrityError as error:
+                return Inspected(copy, f"{where}{error}")
         return Inspected(copy)
 
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:

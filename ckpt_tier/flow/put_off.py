@@ -12,8 +12,6 @@ CALLED_OFF_WAIT = 60.0
 ASK_AGAIN = (5.0, 60.0)
 """Seconds until a share asks again whether the others are there: at first, and at the most."""
 
-_CAN_BE_CALLED_OFF = {Kind.EVICT, Kind.SET_ASIDE, Kind.LET_GO}
-
 
 class _Question(msgspec.Struct, frozen=True):
     """When a share asks again, in monotonic seconds, and for how many it has waited."""
@@ -28,7 +26,7 @@ class PutOff:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._postponed: dict[str, float] = {}
-        self._called_off: dict[str, float] = {}
+        self._called_off: dict[tuple[Kind, str], float] = {}
         self._questions: dict[int, _Question] = {}
 
     def postpone(self, path: str) -> None:
@@ -41,9 +39,9 @@ class PutOff:
         self._postponed = {path: until for path, until in self._postponed.items() if until > now}
         return self._postponed
 
-    def call_off(self, path: str) -> None:
-        """Something with this path could not be done."""
-        self._called_off[path] = self._clock.monotonic() + CALLED_OFF_WAIT
+    def call_off(self, action: Action) -> None:
+        """It could not be done."""
+        self._called_off[action.kind, action.path] = self._clock.monotonic() + CALLED_OFF_WAIT
 
     def ask_later(self, row: int) -> None:
         """The other shares are not there yet: asks again later, and less and less often."""
@@ -58,8 +56,7 @@ class PutOff:
 
     def has_come(self, action: Action) -> bool:
         """Whether the action need not wait any longer for what was tried in vain."""
-        if action.kind in _CAN_BE_CALLED_OFF:
-            return self._called_off.get(action.path, 0.0) <= self._clock.monotonic()
+        now = self._clock.monotonic()
         if action.kind is Kind.ASSEMBLE and action.save is not None:
-            return self._questions.get(action.save.id, _Question()).at <= self._clock.monotonic()
-        return True
+            return self._questions.get(action.save.id, _Question()).at <= now
+        return self._called_off.get((action.kind, action.path), 0.0) <= now

@@ -133,6 +133,25 @@ def test_what_is_gone_since_it_was_found_is_in_progress_and_not_corrupt(tmp_path
     assert "gone" in gone.problem
 
 
+def test_what_may_not_be_opened_has_a_verdict_and_keeps_no_other_from_having_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shut = torch_file(tmp_path, 1)
+    torch_file(tmp_path, 2)
+    real = os.open
+
+    def refuse(path: Path, flags: int, *more: int) -> int:
+        if path == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, flags, *more)
+
+    # Root is refused nothing, so this can't be provoked.
+    monkeypatch.setattr(os, "open", refuse)
+    verdicts = inspected(tmp_path)
+    assert problems(verdicts) == {1: "it could not be opened: Permission denied"}
+    assert [verdict.problem for verdict in verdicts if verdict.copy.step == 2] == [""]
+
+
 def test_what_is_written_while_it_is_read_is_in_progress_and_not_corrupt(tmp_path: Path) -> None:
     path = torch_file(tmp_path, 1)
     [verdict] = inspect_hot(tmp_path, found(tmp_path, "step_{step}.pt"), Level.FULL, lambda: cut_in_half(path))

@@ -464,6 +464,28 @@ def test_an_unreadable_file_is_reported_and_stops_no_other(tiers: TwoTiers, monk
     assert tiers.cold_steps() == [1, 2]
 
 
+def test_a_link_that_cannot_be_let_go_is_said_once_and_tried_again_later(
+    tiers: TwoTiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2):
+        tiers.tier().saved(tiers.write(step), step, series="0")
+    tried = []
+
+    def refuse(_: Inbox, link: str) -> None:
+        tried.append(link)
+        raise PermissionError(13, "Permission denied", link)
+
+    # Root is refused nothing, so this can't be provoked.
+    monkeypatch.setattr(Inbox, "release", refuse)
+    tiers.sync()
+    assert tiers.cold_steps() == [1, 2]
+    assert len(tried) == 2
+    assert sum("can't release" in str(event) for event in tiers.happened(Warned)) == 2
+    monkeypatch.undo()
+    tiers.sync()
+    assert tiers.unsent() == []
+
+
 def test_a_disk_that_cannot_read_a_file_is_said_and_nothing_is_sent(
     tiers: TwoTiers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
