@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -48,11 +49,13 @@ class Counters(msgspec.Struct, frozen=True):
 
 
 class Server:
-    """A MinIO of our own, with one bucket. `certificate` is the PEM file of the authority to trust."""
+    """A MinIO of our own, with one bucket and its data in a folder. `certificate` is the PEM file of the authority to
+    trust."""
 
-    def __init__(self, endpoint_url: str, pid: int, certificate: Path | None) -> None:
+    def __init__(self, endpoint_url: str, pid: int, data: Path, certificate: Path | None) -> None:
         self.endpoint_url = endpoint_url
         self.certificate = certificate
+        self._data = data
         self._pid = pid
         self.client: Any = boto3.client(
             "s3",
@@ -88,10 +91,12 @@ class Server:
         return {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", [])}
 
     def clear(self, prefix: str) -> None:
-        """Removes every object below a prefix."""
+        """Removes every object below a prefix, from the disk too: MinIO keeps what was deleted for minutes."""
         keys = [{"Key": key} for key in self.objects(prefix)]
         for start in range(0, len(keys), 1000):
             self.client.delete_objects(Bucket=BUCKET, Delete={"Objects": keys[start : start + 1000], "Quiet": True})
+        for left in (self._data / ".minio.sys" / "tmp" / ".trash").glob("*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def environment(self) -> dict[str, str]:
         return measured_environment(self.certificate)
@@ -140,7 +145,7 @@ def running(
         try:
             url = f"{'https' if https else 'http'}://127.0.0.1:{port}"
             _wait_until_ready(url, certificate, process, base / "log")
-            server = Server(url, process.pid, certificate)
+            server = Server(url, process.pid, base / "data", certificate)
             server.client.create_bucket(Bucket=BUCKET)
             yield server
         finally:
