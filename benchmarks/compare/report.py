@@ -83,7 +83,13 @@ def _about(results: Results) -> str:
         f"{warning}\nMeasured on {' and '.join(days)}, commit {' and '.join(commits)}: {machine.processor}, "
         f"{machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB of memory, Linux {machine.kernel}, "
         f"{machine.file_system}, Python {machine.python}.\n{versions}.\n"
+        f"{_IN_MEMORY if machine.file_system == 'tmpfs' else ''}"
     )
+
+
+_IN_MEMORY = """
+Files and objects lay in memory (tmpfs), so no disk held anybody up, and flushing a file cost nobody anything.
+"""
 
 
 def _goals(found: Sequence[Verdict]) -> str:

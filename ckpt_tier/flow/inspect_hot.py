@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from ckpt_tier.errors import SourceChangedError
+from ckpt_tier.errors import IntegrityError, SourceChangedError
 from ckpt_tier.formats.check import Level
 from ckpt_tier.formats.check import Rejected as RejectedError
 from ckpt_tier.formats.validate import validate

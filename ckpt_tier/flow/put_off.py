@@ -59,4 +59,5 @@ class PutOff:
         now = self._clock.monotonic()
         if action.kind is Kind.ASSEMBLE and action.save is not None:
             return self._questions.get(action.save.id, _Question()).at <= now
-        return self._called_off.get((action.kind, action.path), 0.0) <= now
+        until = self._called_off.get((action.kind, action.path))
+        return until is None or until <= now

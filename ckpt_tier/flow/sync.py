@@ -192,7 +192,8 @@ class Syncing:
             return False
         if action.kind in _DELIVERED:
             return save is not None and self._deliver(save, action.kind)
-        return self._deeds.do(action)
+        # Another action of the same look may just have been refused over the same path.
+        return self._put_off.has_come(action) and self._deeds.do(action)
 
     def _deliver(self, save: Save, kind: Kind) -> bool:
         if not self._line.has_place_for(save):

@@ -177,20 +177,24 @@ def _interim(sock: socket.socket) -> bytes | None:
 
 
 def _send_body(sock: socket.socket, body: PieceBody) -> bool:
-    timeout = sock.gettimeout()
+    """Sends the piece. False if the server answered before it had all of it."""
     for descriptor, offset, length in body.spans(_BLOCK):
         end = offset + length
+        if _ready(sock, select.POLLIN, 0) and _interim(sock) is None:
+            return False
         while offset < end:
-            events = _ready(sock, select.POLLIN | select.POLLOUT, timeout)
-            if events & select.POLLIN and _interim(sock) is None:
-                return False
-            if not events:
-                raise TimeoutError("timed out")
-            with contextlib.suppress(BlockingIOError):
+            try:
                 count = os.sendfile(sock.fileno(), descriptor, offset, end - offset)
-                if count == 0:
-                    raise body.cut_short(offset)
-                offset += count
+            except BlockingIOError:
+                events = _ready(sock, select.POLLIN | select.POLLOUT, sock.gettimeout())
+                if not events:
+                    raise TimeoutError("timed out") from None
+                if events & select.POLLIN and _interim(sock) is None:
+                    return False
+                continue
+            if count == 0:
+                raise body.cut_short(offset)
+            offset += count
     return True
 
 
