@@ -11,10 +11,9 @@ from collections.abc import Iterator
 
 from ckpt_tier.core.pieces import pieces
 from ckpt_tier.errors import CancelledError, IntegrityError, SourceChangedError
-from ckpt_tier.store.protocol import Source, Watch
+from ckpt_tier.store.protocol import READ_BLOCK, Source, Watch
 from ckpt_tier.system.digests import combine, crc64nvme, to_hex
 
-READ_BLOCK = 2**20
 SEND_BLOCK = 2**18
 """Python's send timeout runs per block, so slow lines need small ones."""
 
