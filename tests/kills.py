@@ -11,10 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
-from ckpt_tier.flow import at_once, evict, fetch, ingest, line, placing, prune, reclaim, restore
+from ckpt_tier.flow import evict, fetch, ingest, line, placing, prune, reclaim, restore
 from ckpt_tier.inbox import Inbox
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore
+from ckpt_tier.system import streams
 
 
 class Kill(BaseException):
@@ -87,7 +88,7 @@ class InTurn(ThreadPoolExecutor):
 def one_thread() -> Iterator[None]:
     """Inside, uploads and deletions happen in the thread that decides."""
     with contextlib.ExitStack() as stack:
-        for module in (at_once, line, prune, reclaim):
+        for module in (streams, line, prune, reclaim):
             stack.enter_context(mock.patch.object(module, "ThreadPoolExecutor", InTurn))
         yield
 

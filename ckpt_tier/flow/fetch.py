@@ -1,4 +1,4 @@
-"""Bringing one object down into a staging file: parallel ranges, checked while they arrive, resumed after a kill.
+"""Bringing one object down into a staging file: parallel streams, checked while they arrive, resumed after a kill.
 
 Beside ``<n>.part`` lies ``<n>.pieces``: a line per finished piece with its index and CRC. After a kill the pieces
 named there are read again from the staging file, and only those whose CRC still holds are kept: a piece that a power
@@ -7,27 +7,41 @@ loss took back is fetched again.
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
+
+import msgspec
 
 from ckpt_tier.cold.manifest import ManifestFile
 from ckpt_tier.core.pieces import MIB, pieces
 from ckpt_tier.errors import IntegrityError, MissingKeyError, UnavailableError
-from ckpt_tier.flow.at_once import at_once
+from ckpt_tier.flow.lanes import Lane, Lanes
 from ckpt_tier.flow.proof import verdict_on_reading
 from ckpt_tier.flow.reading import Reading
 from ckpt_tier.flow.retry import READ_ATTEMPTS, persistently
 from ckpt_tier.store.protocol import READ_BLOCK, Store, Watch
 from ckpt_tier.system.clock import Clock
 from ckpt_tier.system.digests import combine, crc64nvme, to_hex
-from ckpt_tier.system.durable import out_of_space_is_said
+from ckpt_tier.system.durable import out_of_space_is_said, write_all
+from ckpt_tier.system.streams import Streams, in_streams, streams_at_first
 
 PIECE = 16 * MIB
-"""Bytes that are noted as finished together: a kill costs at most so many in each thread."""
-PIECES_IN_A_RUN = 8
-"""Pieces that one request brings."""
-THREADS = 4
+"""Bytes that are noted as finished together: a kill costs at most so many in each stream."""
+MOST_STREAMS = 16
+"""Over a line with a long way; on a short one, `streams_at_first` and no more."""
+
+
+class _Target(msgspec.Struct, frozen=True):
+    """What the streams of one object share: the staging file, its ledger, and who does what."""
+
+    descriptor: int
+    ledger: BinaryIO | None
+    lanes: Lanes
+    streams: Streams
+    stopped: threading.Event
 
 
 class Fetching:
@@ -86,44 +100,63 @@ class Fetching:
                     yield index, crc
 
     def _fetch_missing(self, descriptor: int) -> None:
-        runs = list(_runs([index for index in range(len(self._plan)) if index not in self._crcs]))
+        missing = [index for index in range(len(self._plan)) if index not in self._crcs]
+        if not missing:
+            return
+        streams = Streams(streams_at_first(), min(MOST_STREAMS, len(missing)), self._clock.monotonic)
+        lanes = Lanes(missing, streams.count)
+        stopped = threading.Event()
         try:
-            if len(self._plan) == 1:
-                at_once(lambda run: self._fetch(run, descriptor, None), runs, THREADS)
-                return
-            with self._ledger.open("ab", buffering=0) as ledger:
-                at_once(lambda run: self._fetch(run, descriptor, ledger), runs, THREADS)
+            with self._opened_ledger() as ledger:
+                target = _Target(descriptor, ledger, lanes, streams, stopped)
+                in_streams(lambda lane: self._fetch(lane, target), lanes.claim, streams, stopped)
         except MissingKeyError as error:
             raise self._damaged("the object is missing, its manifest is there") from error
         except UnavailableError as error:
             raise verdict_on_reading(self._store, self._file, error) from error
 
-    def _fetch(self, run: Sequence[int], descriptor: int, ledger: BinaryIO | None) -> None:
-        """Fetches consecutive pieces, and notes each."""
-        begin, (last, length) = self._plan[run[0]][0], self._plan[run[-1]]
-        waiting = iter(run)
-        index = next(waiting)
+    def _opened_ledger(self) -> AbstractContextManager[BinaryIO | None]:
+        return self._ledger.open("ab", buffering=0) if len(self._plan) > 1 else contextlib.nullcontext()
+
+    def _fetch(self, lane: Lane, target: "_Target") -> None:
+        """Fetches the lane's pieces, and notes each."""
         crc = 0
 
         def take(block: memoryview) -> None:
-            nonlocal index, crc
+            nonlocal crc
             position = reading.position
-            while len(block):
-                offset, size = self._plan[index]
+            while len(block) and position < reading.end:
+                offset, size = self._plan[lane.at]
                 part = block[: offset + size - position]
                 crc = crc64nvme(part, crc)
-                write_all(descriptor, part, position)
+                write_all(target.descriptor, part, position)
                 position, block = position + len(part), block[len(part) :]
                 if position == offset + size:
-                    self._crcs[index] = crc
-                    if ledger is not None:
-                        ledger.write(f"{index:x} {crc:016x}\n".encode())
-                    index, crc = next(waiting, index), 0
+                    self._note(lane.at, crc, target.ledger)
+                    crc = 0
+                    if not target.lanes.advance(lane) or target.stopped.is_set():
+                        reading.end = position
+                target.streams.moved(len(part))
                 self._watch.moved(len(part))
 
+        def go_on() -> None:
+            at = lane.at
+            try:
+                reading.go_on()
+            except UnavailableError:
+                if lane.at == at:
+                    raise
+                # What breaks off after whole pieces have come is no failed attempt: a long lane may see many of those.
+
+        begin, (last, length) = self._plan[lane.at][0], self._plan[lane.end - 1]
         reading = Reading(self._store, self._file.key, begin, last + length, take)
         while not reading.is_done:
-            persistently(reading.go_on, self._clock, READ_ATTEMPTS)
+            persistently(go_on, self._clock, READ_ATTEMPTS)
+
+    def _note(self, index: int, crc: int, ledger: BinaryIO | None) -> None:
+        self._crcs[index] = crc
+        if ledger is not None:
+            ledger.write(f"{index:x} {crc:016x}\n".encode())
 
     def _damaged(self, why: str) -> IntegrityError:
         return IntegrityError(
@@ -135,28 +168,8 @@ class Fetching:
         self._ledger.unlink(missing_ok=True)
 
 
-def _runs(missing: Sequence[int]) -> Iterator[Sequence[int]]:
-    """Cuts ascending indices into runs of consecutive ones, each short enough for a request."""
-    run: list[int] = []
-    for index in missing:
-        if run and (index != run[-1] + 1 or len(run) == PIECES_IN_A_RUN):
-            yield run
-            run = []
-        run.append(index)
-    if run:
-        yield run
-
-
 def _crc_of(descriptor: int, offset: int, length: int) -> int:
     crc = 0
     for position in range(offset, offset + length, READ_BLOCK):
         crc = crc64nvme(os.pread(descriptor, min(READ_BLOCK, offset + length - position), position), crc)
     return crc
-
-
-def write_all(descriptor: int, data: memoryview, offset: int) -> None:
-    """Writes `data` at `offset`, however many calls that takes."""
-    while len(data):
-        written = os.pwrite(descriptor, data, offset)
-        data = data[written:]
-        offset += written

@@ -3,9 +3,12 @@
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-from ckpt_tier.flow.at_once import JOBS
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.journal.saves import Save
+
+JOBS = 4
+"""Pieces in flight, and so the most that a kill can waste: four small checkpoints or files at the same time, or one
+large."""
 
 
 class Line:

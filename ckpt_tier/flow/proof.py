@@ -13,10 +13,11 @@ from ckpt_tier.cold.manifests import Entry, Manifests
 from ckpt_tier.core.pieces import MIB
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import CkptTierError, IntegrityError, MissingKeyError, UnavailableError
-from ckpt_tier.flow.at_once import JOBS, at_once
+from ckpt_tier.flow.line import JOBS
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.store.protocol import Store
 from ckpt_tier.system.digests import crc64nvme, to_hex
+from ckpt_tier.system.streams import at_once
 
 
 def prove_present(store: Store, files: Iterable[ManifestFile]) -> None:

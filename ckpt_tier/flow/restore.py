@@ -20,8 +20,8 @@ from ckpt_tier.cold.manifest import Manifest, ManifestFile
 from ckpt_tier.core.events import Emit, Restored
 from ckpt_tier.core.units import format_size
 from ckpt_tier.errors import NoSpaceError, NotFoundError, UsageError
-from ckpt_tier.flow.at_once import at_once
-from ckpt_tier.flow.fetch import PIECE, THREADS, Fetching
+from ckpt_tier.flow.fetch import PIECE, Fetching
+from ckpt_tier.flow.line import JOBS
 from ckpt_tier.flow.meter import Meter, Pace, file_meter
 from ckpt_tier.flow.placing import (
     destination_lock,
@@ -38,6 +38,7 @@ from ckpt_tier.inbox import HIDDEN
 from ckpt_tier.store.protocol import Store
 from ckpt_tier.system.clock import Clock
 from ckpt_tier.system.durable import fsync_file
+from ckpt_tier.system.streams import at_once
 
 
 class Restoring(msgspec.Struct, frozen=True):
@@ -152,7 +153,7 @@ def _stage_all(
     def stage(file: ManifestFile) -> None:
         _stage(store, file, staged[file], meters[file], clock)
 
-    at_once(stage, [file for file in wanted if file.size <= PIECE], THREADS)
+    at_once(stage, [file for file in wanted if file.size <= PIECE], JOBS)
     for file in wanted:
         if file.size > PIECE:
             stage(file)

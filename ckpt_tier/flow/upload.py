@@ -14,13 +14,14 @@ from ckpt_tier.core.sets import Waiting, set_of
 from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import ConflictError, SourceChangedError, UnavailableError
-from ckpt_tier.flow.at_once import JOBS, at_once
 from ckpt_tier.flow.ingest import locate, software_versions
+from ckpt_tier.flow.line import JOBS
 from ckpt_tier.flow.meter import Meter, Pace, file_meter
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.flow.proof import generation_with, prove_present
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.store.protocol import Source
+from ckpt_tier.system.streams import at_once
 
 RATE_MEMORY = 0.7
 """Weight of the past in the running mean of the upload rate."""

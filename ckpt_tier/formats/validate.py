@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
@@ -20,8 +21,9 @@ from ckpt_tier.formats.detect import check_for
 from ckpt_tier.formats.reader import FileReader, read_into
 from ckpt_tier.system.digests import FileHasher, to_hex
 
-_BLOCK = 2**20
-"""Bytes: fits the second-level cache of most machines, so that each checksum finds the block there."""
+_BLOCK = 2**21
+"""Bytes: few enough that each checksum finds the block in the processor's caches, enough that handing it to another
+thread costs nothing beside them."""
 
 
 class Validated(msgspec.Struct, frozen=True):
@@ -146,17 +148,27 @@ def _read(descriptor: int, name: str, status: os.stat_result, level: Level, stop
 
 
 def _feed(reader: Reader, check: Check, hasher: FileHasher, stop: Callable[[], None]) -> None:
-    buffer = memoryview(bytearray(_BLOCK))
+    """Gives each block to the check and to the hasher, which takes longest: it is at one block while the next one is
+    read and checked. A file of one block needs no thread for that."""
+    one, other = (memoryview(bytearray(min(_BLOCK, reader.size))) for _ in range(2))
     offset = 0
-    while offset < reader.size:
-        stop()
-        count = read_into(reader.fileno(), buffer[: reader.size - offset], offset)
-        if count == 0:
-            raise Rejected(f"truncated: the file ends at byte {offset}")
-        block = buffer[:count]
-        check.feed(offset, block)
-        hasher.update(block)
-        offset += count
+    with ThreadPoolExecutor(1, thread_name_prefix="ckpt-tier-hash") as pool:
+        hashed: Future[None] | None = None
+        while offset < reader.size:
+            stop()
+            count = read_into(reader.fileno(), one[: reader.size - offset], offset)
+            if count == 0:
+                raise Rejected(f"truncated: the file ends at byte {offset}")
+            block = one[:count]
+            check.feed(offset, block)
+            offset += count
+            if hashed is not None:
+                hashed.result()
+            if offset < reader.size:
+                hashed = pool.submit(hasher.update, block)
+                one, other = other, one
+            else:
+                hasher.update(block)
 
 
 def _refuse_non_finite(findings: Findings) -> None:

@@ -22,7 +22,7 @@ from ckpt_tier.store.protocol import Source, Watch
 from ckpt_tier.store.source_body import changed, checked_pieces, opened, read_at
 from ckpt_tier.system.clock import random_id
 from ckpt_tier.system.digests import crc64nvme
-from ckpt_tier.system.durable import flush, forget_cached, fsync_folder, make_folders, publish
+from ckpt_tier.system.durable import flush, forget_cached, fsync_folder, make_folders, publish, write_all
 
 Cut = list[tuple[int, int, int]]
 """(offset, length, CRC) of each piece."""
@@ -219,9 +219,7 @@ def _copy(source: Source, original: int, descriptor: int, offset: int, length: i
         block = buffer[: offset + length - position]
         read_at(source, original, position, block)
         crc = crc64nvme(block, crc)
-        written = 0
-        while written < len(block):
-            written += os.pwrite(descriptor, block[written:], position + written)
+        write_all(descriptor, block, position)
         watch.moved(len(block))
     return crc
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PARALLEL_PARTS = 4
-_CONNECTIONS = 4 * PARALLEL_PARTS
+MOST_PARALLEL_PARTS = 8
+"""Over a line with a long way: see `ckpt_tier.system.streams`. What is in flight is sent again after a kill."""
+_CONNECTIONS = 32
 _CONNECT_TIMEOUT = 30.0
 """Seconds. Python counts it for each block that is sent, too: 256 KiB in 30 s is a line of 9 kB/s."""
 _READ_TIMEOUT = 120.0

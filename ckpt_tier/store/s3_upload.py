@@ -3,7 +3,6 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 
 from ckpt_tier.errors import (
     AccessDeniedError,
@@ -15,10 +14,11 @@ from ckpt_tier.errors import (
 from ckpt_tier.store.protocol import Source, Watch
 from ckpt_tier.store.s3_errors import ChecksumRefusedError, UnsupportedError, UploadGoneError
 from ckpt_tier.store.s3_proof import Proof, abandon
-from ckpt_tier.store.s3_requests import PARALLEL_PARTS, Requests
+from ckpt_tier.store.s3_requests import MOST_PARALLEL_PARTS, PARALLEL_PARTS, Requests
 from ckpt_tier.store.s3_resume import Done, Piece, unfinished
 from ckpt_tier.store.source_body import PieceBody, checked_pieces, opened
 from ckpt_tier.system.digests import to_base64
+from ckpt_tier.system.streams import Streams, in_streams
 
 _FRESH_STARTS = 3
 """How often one call begins anew when its multipart upload disappears under it."""
@@ -173,38 +173,26 @@ class Uploader:
     ) -> list[Done]:
         """Sends pieces, a few at once. The first error ends the others; what they finished stays in the store."""
         stopped = threading.Event()
-        failures: list[BaseException] = []
+        streams = Streams(PARALLEL_PARTS, min(MOST_PARALLEL_PARTS, max(1, len(missing))))
+        counted = _Counted(watch, streams)
+        waiting = iter(missing)
+        done: list[Done] = []
 
-        def send(piece: Piece) -> Done:
-            body = self._body(source, descriptor, piece, watch, stopped)
-            try:
-                with _line_trouble_is_worth_another_try(body):
-                    answer = self._requests.send(
-                        "upload_part",
-                        key,
-                        UploadId=upload_id,
-                        PartNumber=piece.number,
-                        Body=body,
-                        **self._checksum(piece.crc),
-                    )
-            except BaseException as error:
-                failures.append(error)
-                stopped.set()
-                raise
-            return Done(piece.number, answer["ETag"], piece.crc)
+        def send(piece: Piece) -> None:
+            body = self._body(source, descriptor, piece, counted, stopped)
+            with _line_trouble_is_worth_another_try(body):
+                answer = self._requests.send(
+                    "upload_part",
+                    key,
+                    UploadId=upload_id,
+                    PartNumber=piece.number,
+                    Body=body,
+                    **self._checksum(piece.crc),
+                )
+            done.append(Done(piece.number, answer["ETag"], piece.crc))
 
-        with ThreadPoolExecutor(PARALLEL_PARTS, thread_name_prefix="ckpt-tier-part") as pool:
-            futures = [pool.submit(send, piece) for piece in missing]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-            except BaseException:  # an interrupt of this thread
-                stopped.set()
-                raise
-            finally:
-                pool.shutdown(wait=True, cancel_futures=True)
-        if failures:
-            raise failures[0]  # the others only followed it
-        return [future.result() for future in futures]
+        in_streams(send, lambda: next(waiting, None), streams, stopped)
+        return done
 
     def _complete(
         self, key: str, upload_id: str, source: Source, done: list[Done], watch: Watch, **condition: str
@@ -245,6 +233,19 @@ class Uploader:
             return self._proof.holds(key, source)
         except (MissingKeyError, UnavailableError):
             return False
+
+
+class _Counted:
+    """A `Watch` by which `streams` learns what moves, too."""
+
+    def __init__(self, watch: Watch, streams: Streams) -> None:
+        self._watch = watch
+        self._streams = streams
+        self.resumed = watch.resumed
+
+    def moved(self, count: int) -> None:
+        self._streams.moved(count)
+        self._watch.moved(count)
 
 
 _Sending = Callable[[str, Source, Sequence[Piece], int, Watch], None]

@@ -31,6 +31,14 @@ def out_of_space_is_said(path: Path) -> Iterator[None]:
         raise
 
 
+def write_all(descriptor: int, data: memoryview, offset: int) -> None:
+    """Writes `data` at `offset`, however many calls that takes."""
+    while len(data):
+        written = os.pwrite(descriptor, data, offset)
+        data = data[written:]
+        offset += written
+
+
 def fsync_file(path: Path) -> None:
     """Flushes a file's bytes to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from ckpt_tier.hot.space import Space
 from ckpt_tier.operations import Operations, Restored
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Blocks
+from ckpt_tier.system.clock import SystemClock
 from ckpt_tier.system.digests import crc64nvme, to_hex
 from tests.builders import TwoTiers, checkpoint, manifest
 from tests.kills import killed_at
@@ -47,7 +49,7 @@ def everything_below(folder: Path) -> list[str]:
 
 
 class Reading(FolderStore):
-    """Counts the bytes that are read, and fails as told."""
+    """Reads in small blocks, counts their bytes, and fails as told."""
 
     def __init__(self, root: Path, fail: Exception | None = None, fail_after: int = 10**18) -> None:
         super().__init__(root)
@@ -57,9 +59,41 @@ class Reading(FolderStore):
 
     def read(self, key: str, offset: int, length: int) -> Blocks:
         for block in super().read(key, offset, length):
-            if self._fail and self.came >= self._fail_after:
-                raise self._fail
-            self.came += len(block)
+            for start in range(0, len(block), 3000):
+                if self._fail and self.came >= self._fail_after:
+                    raise self._fail
+                part = block[start : start + 3000]
+                self.came += len(part)
+                yield part
+
+
+class BreakingOff(Reading):
+    """Each answer breaks off after so many bytes."""
+
+    def __init__(self, root: Path, after: int) -> None:
+        super().__init__(root)
+        self._after = after
+
+    def read(self, key: str, offset: int, length: int) -> Blocks:
+        came = 0
+        for block in super().read(key, offset, length):
+            if came >= self._after:
+                raise UnavailableError("the answer broke off")
+            came += len(block)
+            yield block
+
+
+class FarAway(Reading):
+    """Each stream brings little, and no more than its share of what the line carries."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.requests: list[tuple[int, int]] = []
+
+    def read(self, key: str, offset: int, length: int) -> Blocks:
+        self.requests.append((offset, length))
+        for block in super().read(key, offset, length):
+            time.sleep(0.001)
             yield block
 
 
@@ -182,8 +216,7 @@ def test_too_little_space_is_found_out_before_the_first_byte(
 def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int = 50_000) -> tuple[Path, Manifest]:
     """A store with one object of many small pieces, and its manifest."""
     monkeypatch.setattr(fetch, "PIECE", 4096)
-    monkeypatch.setattr(fetch, "PIECES_IN_A_RUN", 2)
-    monkeypatch.setattr(fetch, "THREADS", 1)  # what arrives before a failure is the same in every run
+    monkeypatch.setattr(fetch, "MOST_STREAMS", 1)  # what arrives before a failure is the same in every run
     data = os.urandom(size)
     made = manifest(
         5,
@@ -209,6 +242,31 @@ def test_what_arrived_before_a_failure_is_not_fetched_again(
     restore(going_on, made, how, tiers.clock, tiers.events.append)
     assert going_on.came <= 50_000 - 20_000 + 4096
     assert (tmp_path / "to" / "a.pt").read_bytes() == (root / made.files[0].key).read_bytes()
+
+
+def test_answers_that_break_off_now_and_then_are_no_failure_however_many(
+    tiers: TwoTiers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, made = large(tmp_path, monkeypatch, size=200_000)
+    how = Restoring(root=tmp_path / "to")
+    begun = tiers.clock.time
+    restore(BreakingOff(root, after=9000), made, how, tiers.clock, tiers.events.append)
+    assert (tmp_path / "to" / "a.pt").read_bytes() == (root / made.files[0].key).read_bytes()
+    assert tiers.clock.time == begun
+
+
+def test_over_a_line_with_a_long_way_streams_are_added_and_each_byte_comes_once(
+    tiers: TwoTiers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, made = large(tmp_path, monkeypatch, size=800_000)
+    monkeypatch.setattr(fetch, "MOST_STREAMS", 16)
+    monkeypatch.setattr(fetch, "streams_at_first", lambda: 2)
+    monkeypatch.setattr("ckpt_tier.system.streams.LOOK_EVERY", 0.02)
+    far = FarAway(root)
+    restore(far, made, Restoring(root=tmp_path / "to"), SystemClock(), tiers.events.append)
+    assert (tmp_path / "to" / "a.pt").read_bytes() == (root / made.files[0].key).read_bytes()
+    assert len(far.requests) > 2
+    assert far.came < 1.1 * 800_000
 
 
 def test_a_piece_that_a_power_loss_took_back_is_fetched_again(
