@@ -32,6 +32,7 @@ TOUCHES: list[tuple[Any, str]] = [
     (FolderStore, "refresh"),
     (FolderStore, "delete"),
     (Journal, "put"),
+    (Journal, "amend"),
     (Journal, "forget"),
     (Inbox, "resolve"),
     (Inbox, "release"),

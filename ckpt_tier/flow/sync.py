@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Self
 
-import msgspec
-
 from ckpt_tier.core.events import Warned
 from ckpt_tier.core.states import QUEUED, State
 from ckpt_tier.errors import AttentionError, IntegrityError, UnavailableError
@@ -212,8 +210,9 @@ class Syncing:
     def _note_overtaken(self, row: Save) -> None:
         """A share that still waits for the others, while a later step is committed, needs a person: said once."""
         overtaken = any(series == row.series and step > row.step for series, step, _ in self._known.committed)
-        if overtaken and not row.overtaken and not row.dismissed:
-            self._parts.journal.put(msgspec.structs.replace(row, overtaken=True, changed_at=self._parts.clock.now()))
+        if not overtaken or row.overtaken or row.dismissed:
+            return
+        if self._parts.journal.amend(row, overtaken=True, changed_at=self._parts.clock.now()).overtaken:
             what = f"step {row.step} of series {row.series} is not whole, and a later one is committed"
             self._parts.emit(
                 Warned(

@@ -192,15 +192,11 @@ def _whole(parts: Parts, save: Save) -> Manifest | Waiting:
 
 
 def _wait(parts: Parts, save: Save, waiting: Waiting) -> Save:
+    # The delivery of the last share may have committed the set since its receipts were read, and noted it in this row.
     if save.reason == waiting.why:
-        return save
-    return parts.journal.put(
-        msgspec.structs.replace(
-            save,
-            reason=waiting.why,
-            overtaken=save.overtaken or waiting.ambiguous,
-            changed_at=parts.clock.now(),
-        )
+        return parts.journal.get(save.id) or save
+    return parts.journal.amend(
+        save, reason=waiting.why, overtaken=save.overtaken or waiting.ambiguous, changed_at=parts.clock.now()
     )
 
 

@@ -126,9 +126,20 @@ class Journal:
         with self._lock:
             if save.id == 0:
                 save = msgspec.structs.replace(save, id=max(self._saves, default=0) + 1)
-            self._write("INSERT OR REPLACE INTO saves VALUES (?, ?)", (save.id, msgspec.json.encode(save)))
-            self._saves[save.id] = save
-            return save
+            return self._put(save)
+
+    def amend(self, row: Save, **changes: object) -> Save:
+        """Changes the row if it is still as the caller knows it; returns it as it is then, whoever has changed it."""
+        with self._lock:
+            now = self._saves.get(row.id)
+            if now != row:
+                return now or row
+            return self._put(msgspec.structs.replace(row, **changes))
+
+    def _put(self, save: Save) -> Save:
+        self._write("INSERT OR REPLACE INTO saves VALUES (?, ?)", (save.id, msgspec.json.encode(save)))
+        self._saves[save.id] = save
+        return save
 
     def forget(self, identity: int) -> None:
         """Removes a row."""

@@ -3,6 +3,7 @@
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,8 +14,11 @@ from ckpt_tier.cold.receipts import Receipt, Receipts
 from ckpt_tier.core.events import Warned
 from ckpt_tier.core.states import State
 from ckpt_tier.errors import AttentionError, ConflictError, IntegrityError, NotFoundError, UsageError
+from ckpt_tier.flow import upload
+from ckpt_tier.flow.parts import Parts
 from ckpt_tier.flow.reclaim import find_loose
 from ckpt_tier.hot.layout import Layout
+from ckpt_tier.journal.saves import Save
 from ckpt_tier.pruning import Pruning
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.tier import Tier
@@ -364,6 +368,40 @@ def test_two_committers_at_once_write_the_same_manifest(tmp_path: Path) -> None:
         node.sync()
         assert node.states() == {(5, cluster.index(node)): "committed"}
     assert len(cluster[0].manifests()) == 1
+
+
+def test_a_share_that_asks_a_moment_too_early_does_not_undo_what_the_last_one_notes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [node] = nodes(tmp_path, 1, SHARED)
+    for rank in range(2):
+        node.save(5, rank, 2)
+    asked, noted = threading.Event(), threading.Event()
+    ask, post, note = upload.set_of, Receipts.post, upload.note_committed
+
+    def ask_too_early(mine: Receipt, *others: Any, **more: Any) -> Any:
+        answer = ask(mine, *others, **more)
+        if mine.rank == 0:
+            asked.set()
+            assert noted.wait(60)
+        return answer
+
+    def post_afterwards(self: Receipts, receipt: Receipt) -> None:
+        assert receipt.rank == 0 or asked.wait(60)
+        post(self, receipt)
+
+    def note_first(parts: Parts, save: Save, **more: Any) -> Save:
+        row = note(parts, save, **more)
+        if save.rank == 0:
+            noted.set()
+        return row
+
+    monkeypatch.setattr(upload, "set_of", ask_too_early)
+    monkeypatch.setattr(Receipts, "post", post_afterwards)
+    monkeypatch.setattr(upload, "note_committed", note_first)
+    node.sync()
+    assert node.states() == {(5, 0): "committed", (5, 1): "committed"}
+    assert [save.reason for save in node.tiers.saves()] == ["", ""]
 
 
 def test_a_share_whose_trainer_deletes_it_while_it_waits_is_committed_and_never_called_lost(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import sqlite3
@@ -34,6 +35,19 @@ def test_rows_and_facts_survive_a_restart(tmp_path: Path) -> None:
     assert again.get(second.id) is None
     assert again.facts == Facts(upload_bytes_per_second=7.0)
     again.close()
+
+
+def test_a_row_that_somebody_else_has_changed_meanwhile_is_not_amended(tmp_path: Path) -> None:
+    with contextlib.closing(Journal.open(tmp_path)) as journal:
+        before = journal.put(save(5))
+        amended = journal.amend(before, reason="waits")
+        assert amended == msgspec.structs.replace(before, reason="waits")
+        assert journal.amend(before, reason="too late") == amended
+    with contextlib.closing(Journal.open(tmp_path)) as journal:
+        assert journal.saves() == [amended]
+        journal.forget(before.id)
+        journal.amend(amended, reason="gone")
+        assert journal.saves() == []
 
 
 def test_the_folder_is_made_for_this_user_alone(tmp_path: Path) -> None:
