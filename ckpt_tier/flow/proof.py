@@ -6,7 +6,7 @@ bytes themselves: a store with a rotten disk still answers HEAD with the old che
 
 import contextlib
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ckpt_tier.cold.manifest import Manifest, ManifestFile, Member
 from ckpt_tier.cold.manifests import Entry, Manifests
@@ -37,6 +37,14 @@ def prove_present(store: Store, files: Iterable[ManifestFile]) -> None:
             raise IntegrityError(f"{file.key} is damaged", "its CRC-64/NVME is not the manifest's")
 
     at_once(prove, list(files), JOBS)
+
+
+def prove_arrived(store: Store, prefix: str, files: Sequence[ManifestFile]) -> None:
+    """As `prove_present`, for the files of one member, below `prefix`, of which `upload` has proven the bytes just now:
+    what can have happened to them since is that they were removed, and a listing of 1,000 shows that in one request.
+    What it does not show as it should be is asked for by itself."""
+    listed = {stat.key: stat.size for stat in store.list(prefix)} if len(files) > JOBS else {}
+    prove_present(store, [file for file in files if listed.get(file.key) != file.size])
 
 
 class Content:

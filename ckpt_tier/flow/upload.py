@@ -1,4 +1,4 @@
-"""Sending a validated save to the cold tier, and committing it: data, HEAD, manifest."""
+"""Sending a validated save to the cold tier, and committing it: data, proof that it is there, manifest."""
 
 import socket
 
@@ -18,7 +18,7 @@ from ckpt_tier.flow.ingest import locate, software_versions
 from ckpt_tier.flow.line import JOBS
 from ckpt_tier.flow.meter import Meter, Pace, file_meter
 from ckpt_tier.flow.parts import Parts
-from ckpt_tier.flow.proof import generation_with, prove_present
+from ckpt_tier.flow.proof import generation_with, prove_arrived, prove_present
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.store.protocol import Source
 from ckpt_tier.system.streams import at_once
@@ -48,7 +48,7 @@ def upload(parts: Parts, save: Save, pace: Pace) -> Save:
     save = _note(parts, save, State.UPLOADING)
     begun = parts.clock.monotonic()
     sent = _send(parts, save, member, pace)
-    sums_key = keys.member_prefix(parts.config.run, save.series, save.step, member.id) + keys.sums_name(member.id)
+    sums_key = _prefix(parts, save, member) + keys.sums_name(member.id)
     parts.cold.store.put(sums_key, sums(member))
     took_long = parts.clock.monotonic() - begun > parts.config.cold.grace / 2
     for each in sent:
@@ -57,7 +57,7 @@ def upload(parts: Parts, save: Save, pace: Pace) -> Save:
     moved = sum(each.meter.moved_bytes for each in sent)
     _learn_rate(parts, moved, parts.clock.monotonic() - begun)
     if save.is_share:
-        prove_present(parts.cold.store, member.files)
+        prove_arrived(parts.cold.store, _prefix(parts, save, member), member.files)
         parts.cold.receipts.post(receipt_of(parts, save, member))
     return _note(parts, save, State.UPLOADED)
 
@@ -110,6 +110,8 @@ def _renew(parts: Parts, sent: _Sent, *, just_put: str) -> None:
 def commit(parts: Parts, save: Save, begun: float) -> Save:
     """Proves the checkpoint's objects present, then puts its manifest, then resolves the save's ticket.
 
+    To be called when `upload` has just returned `save`, or for a share that it has returned at any time.
+
     A crash before the manifest leaves data that nothing refers to, and the row as it was: the next start proves them
     again. A crash after it leaves a row and ticket that the next start finds committed. `begun`: the monotonic
     second at which the delivery began. Raises PrunedError, and commits nothing, when the generation was pruned since
@@ -120,17 +122,17 @@ def commit(parts: Parts, save: Save, begun: float) -> Save:
     if save.is_share:
         return _commit_share(parts, save, begun)
     manifest = manifest_of(parts, save)
-    new = _put(parts, manifest)
+    _refuse_pruned(parts, manifest)
+    for member in manifest.members:
+        prove_arrived(parts.cold.store, _prefix(parts, save, member), member.files)
+    new = parts.cold.manifests.commit(manifest)
     return note_committed(parts, save, elapsed=parts.clock.monotonic() - begun, adopted=not new)
 
 
-def _put(parts: Parts, manifest: Manifest) -> bool:
-    """The commit itself. True if the manifest is new."""
+def _refuse_pruned(parts: Parts, manifest: Manifest) -> None:
     at = pruned_at(parts.cold.manifests, manifest.series, manifest.step, manifest.generation)
     if at is not None and not was_saved_again(manifest.saved, at):
         raise PrunedError(manifest, at)
-    prove_present(parts.cold.store, manifest.files)
-    return parts.cold.manifests.commit(manifest)
 
 
 def _commit_share(parts: Parts, save: Save, begun: float) -> Save:
@@ -140,7 +142,9 @@ def _commit_share(parts: Parts, save: Save, begun: float) -> Save:
     manifest = _whole(parts, save)
     if isinstance(manifest, Waiting):
         return _wait(parts, save, manifest)
-    new = _put(parts, manifest)
+    _refuse_pruned(parts, manifest)
+    prove_present(parts.cold.store, manifest.files)
+    new = parts.cold.manifests.commit(manifest)
     members = {member.id for member in manifest.members}
     for other in parts.journal.saves():
         place = (other.series, other.step, other.state)
@@ -198,6 +202,10 @@ def _wait(parts: Parts, save: Save, waiting: Waiting) -> Save:
     return parts.journal.amend(
         save, reason=waiting.why, overtaken=save.overtaken or waiting.ambiguous, changed_at=parts.clock.now()
     )
+
+
+def _prefix(parts: Parts, save: Save, member: Member) -> str:
+    return keys.member_prefix(parts.config.run, save.series, save.step, member.id)
 
 
 def member_of(parts: Parts, save: Save) -> Member:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from ckpt_tier.core.events import Evicted, NotEvicted
 from ckpt_tier.core.states import State
 from ckpt_tier.errors import ConflictError
 from ckpt_tier.flow import evict
+from ckpt_tier.flow.delivery import STALLED_WAIT
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Stat
 from tests.builders import TwoTiers, checkpoint
@@ -65,32 +67,72 @@ def test_a_folder_is_one_checkpoint_of_one_member_with_all_its_files(tiers: TwoT
 
 
 class Asked(FolderStore):
-    """Counts the questions for each object."""
+    """Counts the questions for each object, and the listings below each prefix."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.stats: Counter[str] = Counter()
+        self.lists: Counter[str] = Counter()
 
     def stat(self, key: str) -> Stat:
         self.stats[key] += 1
         return super().stat(key)
 
+    def list(self, prefix: str, after: str = "") -> Iterator[Stat]:
+        self.lists[prefix] += 1
+        return super().list(prefix, after)
 
-def test_of_many_small_files_each_is_asked_for_once(tiers: TwoTiers) -> None:
+
+def write_many(tiers: TwoTiers, count: int) -> Path:
     folder = tiers.hot / "checkpoint-5"
     folder.mkdir()
-    for number in range(30):
+    for number in range(count):
         (folder / f"{number}.bin").write_bytes(b"x" * (number + 1))
         tiers.touch(folder / f"{number}.bin")
+    return folder
+
+
+@pytest.mark.parametrize(("count", "asked", "listed"), [(4, 4, 0), (30, 0, 1)])
+def test_that_few_files_are_there_is_asked_of_each_and_of_many_by_a_listing(
+    tiers: TwoTiers, count: int, asked: int, listed: int
+) -> None:
+    folder = write_many(tiers, count)
     store = Asked(tiers.cold)
     tiers.sync(store)
-    data = {key: count for key, count in store.stats.items() if key.endswith(".bin")}
-    assert len(data) == 30
-    assert set(data.values()) == {1}
+    assert sum(number for key, number in store.stats.items() if key.endswith(".bin")) == asked
+    assert sum(number for prefix, number in store.lists.items() if "/data/" in prefix) == listed
     expected = content(folder)
     [back] = tiers.operations().restore(print, step=5, to=tiers.root / "back")
     assert content(tiers.root / "back" / "checkpoint-5") == expected
-    assert len(back.files) == 30
+    assert len(back.files) == count
+
+
+class Losing(FolderStore):
+    """Loses one object, once, after all were sent."""
+
+    lost = ""
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        super().put(key, data, if_absent=if_absent)
+        if "SHA256SUMS" in key and not self.lost:
+            self.lost = key.rpartition("/")[0] + "/checkpoint-5/3.bin"
+            self.delete(self.lost)
+
+
+@pytest.mark.parametrize("count", [4, 30])
+def test_what_disappears_before_the_commit_is_noticed_and_sent_again(tiers: TwoTiers, count: int) -> None:
+    folder = write_many(tiers, count)
+    store = Losing(tiers.cold)
+    tiers.sync(store)
+    assert cold_steps(tiers) == []
+    [row] = tiers.saves()
+    assert row.state is State.STALLED
+    assert f"{store.lost} is missing" in row.reason
+    tiers.clock.time += STALLED_WAIT + 1
+    tiers.sync(store)
+    assert cold_steps(tiers) == [5]
+    tiers.operations().restore(print, step=5, to=tiers.root / "back")
+    assert content(tiers.root / "back" / "checkpoint-5") == content(folder)
 
 
 def test_small_files_that_arrived_before_a_kill_are_not_fetched_again(tiers: TwoTiers) -> None:
