@@ -134,6 +134,13 @@ class _Files(SFTPServerInterface):
         self._root = root
         self._trouble = trouble
         self._cut = cut
+        self._opened: list[_Handle] = []
+
+    def session_ended(self) -> None:
+        """paramiko closes the files after the channel, and so not at all where the client was killed at a moment at
+        which closing the channel raises."""
+        for handle in self._opened:
+            handle.close()
 
     def _real(self, path: str) -> str:
         return f"{self._root}/{self.canonicalize(path)}"
@@ -159,7 +166,9 @@ class _Files(SFTPServerInterface):
             return SFTP_PERMISSION_DENIED
         writes = flags & (os.O_WRONLY | os.O_RDWR)
         descriptor = os.open(self._real(path), flags & ~os.O_WRONLY | (os.O_RDWR if writes else 0), 0o644)
-        return _Handle(os.fdopen(descriptor, "r+b" if writes else "rb", 0), self._trouble, self._cut, flags)
+        handle = _Handle(os.fdopen(descriptor, "r+b" if writes else "rb", 0), self._trouble, self._cut, flags)
+        self._opened.append(handle)
+        return handle
 
     @_answering
     def remove(self, path: str) -> int:
