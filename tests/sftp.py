@@ -60,10 +60,10 @@ class Sftp(msgspec.Struct):
         return f"sftp://{USER}@127.0.0.1:{self.port}/{path}"
 
     def disconnect(self) -> None:
-        """Cuts every connection."""
-        for transport in self.transports:
+        """Cuts every connection there is, and none that is made meanwhile."""
+        there, self.transports = self.transports, []
+        for transport in there:
             transport.close()
-        self.transports.clear()
 
 
 class _Login(paramiko.ServerInterface):
