@@ -1,9 +1,8 @@
-"""The line to one bucket: boto3's client, made at the first request, and the one place where requests are sent."""
+"""The line to one bucket: botocore's client, made at the first request, and the one place where requests are sent."""
 
 import contextlib
 import threading
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +13,6 @@ from ckpt_tier.store.s3_errors import Place, expired_credentials, host_of, trans
 from ckpt_tier.store.s3_wire import Wire
 
 if TYPE_CHECKING:
-    import boto3
     from mypy_boto3_s3 import S3Client
 
 PARALLEL_PARTS = 4
@@ -69,7 +67,7 @@ class Requests:
         self._wire = Wire(_CONNECT_TIMEOUT, _READ_TIMEOUT)
 
     def send(self, operation: str, key: str = "", **parameters: Any) -> Any:
-        """S3's answer to `operation` (a method name of boto3's client); raises errors of this program only."""
+        """S3's answer to `operation` (a method name of the client); raises errors of this program only."""
         if key:
             parameters["Key"] = key
         with self.errors(operation, key):
@@ -100,7 +98,7 @@ class Requests:
             raise expired_credentials(self.place) from error
 
     def client(self) -> "S3Client":
-        """boto3's client, made once."""
+        """botocore's client, made once."""
         with self._lock:
             if self._client is None:
                 self._client = _make_client(self.options)
@@ -120,6 +118,8 @@ class Requests:
 def _make_client(options: S3Options) -> "S3Client":
     from botocore.config import Config
 
+    from ckpt_tier.store.s3_session import make_session
+
     if options.ca_bundle is not None and not Path(options.ca_bundle).exists():
         raise ConfigError(f"the certificate file {options.ca_bundle} is not there", fix="check `ca_bundle` in [cold]")
     config = Config(
@@ -135,35 +135,20 @@ def _make_client(options: S3Options) -> "S3Client":
         tcp_keepalive=True,
         user_agent_extra="ckpt-tier",
     )
-    return _session(options).client("s3", endpoint_url=options.endpoint_url, verify=options.ca_bundle, config=config)
+    session = make_session(options.profile, options.region)
+    client: Any = session.create_client(
+        "s3", endpoint_url=options.endpoint_url, verify=options.ca_bundle, config=config
+    )
+    return client  # type: ignore[no-any-return]
 
 
 def credentials(options: S3Options) -> Any:
     """What the AWS chain finds (botocore's `Credentials`); raises what botocore raises, also where there are none."""
     from botocore.exceptions import NoCredentialsError
 
-    found = _session(options).get_credentials()
+    from ckpt_tier.store.s3_session import make_session
+
+    found = make_session(options.profile, options.region).get_credentials()
     if found is None:
         raise NoCredentialsError
     return found
-
-
-def _session(options: S3Options) -> "boto3.Session":
-    import boto3
-    import botocore.session
-
-    botocore_session = botocore.session.get_session()
-    # dateutil, the default, takes two thirds of the time of a long listing.
-    botocore_session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_parse_timestamp)
-    return boto3.Session(botocore_session=botocore_session, profile_name=options.profile, region_name=options.region)
-
-
-def _parse_timestamp(value: str | float) -> datetime:
-    """ISO 8601 as listings have it; everything else (dates of headers, seconds) the way botocore does."""
-    from botocore.utils import parse_timestamp
-
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return parse_timestamp(str(value))
-    return moment if moment.tzinfo else parse_timestamp(str(value))
