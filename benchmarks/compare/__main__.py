@@ -9,14 +9,13 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-import msgspec
-
 from benchmarks.compare import __doc__ as about
 from benchmarks.compare.errors import BenchmarkError
 from benchmarks.compare.machine import commit, our_versions, this_machine
 from benchmarks.compare.peers import PEERS
 from benchmarks.compare.report import write_report
-from benchmarks.compare.results import TIER, Item, Results, merged, read, write
+from benchmarks.compare.results import TIER, Item, Results, read, write
+from benchmarks.compare.rounds import HOPELESS
 from benchmarks.compare.workloads import FULL_ROUNDS, FULL_SIZE, WORK, Plan, clear_unless_shared, measured, say
 from ckpt_tier.core.units import parse_size
 
@@ -32,9 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked.peers = asked.peers or ",".join(SMOKE_PEERS if asked.smoke else EVERYBODY)
     try:
         if asked.earlier:
-            results = merged([read(path) for path in asked.earlier])
-            if asked.out:
-                write(results, asked.out)
+            results = read(asked.earlier)
         else:
             with _data_folder(asked.folder) as folder:
                 results = run(_plan(asked, folder), _names("work", asked.work, WORK), asked.out)
@@ -47,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(plan: Plan, work: Sequence[str], out: Path | None) -> Results:
-    """Measures the work items one after the other; the results file grows with each."""
-    results = Results(machine=this_machine(plan.folder), versions=our_versions())
+    """Measures the work items one after the other. The results file grows with each; what it had of other work items
+    stays."""
+    results = read(out) if out and out.exists() else Results()
     for name, following in zip(work, [*work[1:], None], strict=True):
         say(f"{name}: {WORK[name].title}")
         began, begun = datetime.now(UTC), time.monotonic()
@@ -59,6 +57,8 @@ def run(plan: Plan, work: Sequence[str], out: Path | None) -> Results:
             began_at=began.isoformat(timespec="seconds").replace("+00:00", "Z"),
             took_seconds=time.monotonic() - begun,
             commit=commit(),
+            machine=this_machine(plan.folder),
+            versions=our_versions() | found.versions,
             rounds=plan.rounds,
             seed=plan.seed,
             full=plan.is_full,
@@ -71,9 +71,7 @@ def run(plan: Plan, work: Sequence[str], out: Path | None) -> Results:
             notes=found.notes,
         )
         say(f"{name} took {item.took_seconds:.0f} s")
-        results = msgspec.structs.replace(
-            results, items=(*results.items, item), versions=results.versions | found.versions
-        )
+        results = results.with_item(item)
         if out:
             write(results, out)
         clear_unless_shared(plan, name, following)
@@ -88,6 +86,7 @@ def _plan(asked: argparse.Namespace, folder: Path) -> Plan:
         peers=tuple(_names("peers", asked.peers, EVERYBODY)),
         folder=folder,
         profile=asked.profile,
+        drop_after=asked.drop_after,
     )
 
 
@@ -114,6 +113,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--peers", default=None, help=f"by comma: {', '.join(EVERYBODY)} (default: all)")
     parser.add_argument("--rounds", type=int, default=FULL_ROUNDS)
     parser.add_argument(
+        "--drop-after",
+        type=int,
+        metavar="N",
+        help=f"leave out, after N rounds, a peer that needs more than {HOPELESS:g} "
+        "times the least wall time and the least CPU (default: nobody)",
+    )
+    parser.add_argument(
         "--size", type=parse_size, default=FULL_SIZE, help="of the one file; the rest is scaled with it"
     )
     parser.add_argument("--seed", type=int, default=5, help="of the order in the rounds")
@@ -122,11 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--profile", action="store_true", help="run ckpt-tier once more under a sampler")
     parser.add_argument("--folder", type=Path, help="where files, objects and copies lie (default: TMPDIR; 40 GB)")
-    parser.add_argument("--out", type=Path, help="the results file to write")
+    parser.add_argument("--out", type=Path, help="the results file to write, or to add to")
     parser.add_argument("--report", type=Path, help="the page to write; its pictures go to pictures/ beside it")
-    parser.add_argument(
-        "--from", dest="earlier", type=Path, action="append", help="results to take instead of measuring; repeatable"
-    )
+    parser.add_argument("--from", dest="earlier", type=Path, help="results to take instead of measuring")
     return parser
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 import msgspec
 
 from benchmarks.compare.folders import FLUSHED, PAST_CACHE, READ
-from benchmarks.compare.results import TIER, TRANSFER, WHOLE, Item, Results, Row, Sample
+from benchmarks.compare.results import TIER, TRANSFER, WHOLE, Item, Results, Row, Sample, transfer_cpu
 
 Outcome = Literal["reached", "missed", "not run", "small run"]
 MIB = 2**20
@@ -55,11 +55,6 @@ def _verdict(goal: Goal, item: Item | None) -> Verdict:
 
 def _wall(sample: Sample) -> float:
     return sample.wall_seconds
-
-
-def transfer_cpu(sample: Sample) -> float:
-    """Of the transfer alone where that is known, else of the whole process: a command can't tell them apart."""
-    return sample.cpu_seconds if sample.transfer_cpu_seconds is None else sample.transfer_cpu_seconds
 
 
 def _least(rows: list[Row], of: Callable[[Sample], float | None]) -> tuple[float, Row] | None:

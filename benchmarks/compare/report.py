@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.compare.goals import Verdict, transfer_cpu, verdicts
+from benchmarks.compare.goals import Verdict, verdicts
 from benchmarks.compare.plots import Bar, Panel, chart
-from benchmarks.compare.results import TIER, TRANSFER, WHOLE, Figure, Item, Results, Row, Sample
+from benchmarks.compare.results import TIER, TRANSFER, WHOLE, Figure, Item, Machine, Results, Row, Sample, transfer_cpu
 
 MIB = 2**20
 _MB = 10**6
@@ -20,8 +20,9 @@ ckpt-tier and its peers on the same files, against the same real MinIO, in one r
 """
 _HOW = """## How it was measured
 
-- `python -m benchmarks.compare --out results.json --report docs/benchmarks.md`; `--from results.json` makes this
-  page again. Every work item was measured in one go, so its figures can be compared with each other.
+- `python -m benchmarks.compare --out benchmarks/results.json --report docs/benchmarks.md`; `--work` measures some of
+  the items anew, `--from benchmarks/results.json` makes this page again from what is there. Every work item was
+  measured in one go, so its figures can be compared with each other.
 - Each contender is a process of its own, with the same environment, timed from its start to its end. In each round all
   take their turn, one at a time, in an order that is drawn anew. Medians; the least and the most in brackets.
 - **CPU** is user and system time of the process and all its descendants, as `wait4` gives it. **CPU, transfer** is
@@ -32,7 +33,10 @@ _HOW = """## How it was measured
 - **Bytes** are the bodies that MinIO received and sent, by its own metrics (`/minio/metrics/v3/api/requests`), which
   are exact and know nothing of other traffic. **On the line** is what the loopback interface carried meanwhile, with
   headers and TLS, and with whatever else the machine was doing.
-- MinIO runs on the same machine and shares its cores with whoever is measured; its own CPU is in the results file.
+- MinIO runs on the same machine and shares its cores with whoever is measured: its own CPU seconds are in the tables.
+  Where they and the client's fill the cores for the whole wall time, nobody can be faster on this machine.
+- Where it says so, a peer was left out of the later rounds because it needed more than 1.5 times the least wall time
+  and also more than 1.5 times the least CPU: it could be neither the fastest nor the most frugal.
 - Sources are read once before each turn, so they lie in the page cache as far as that is large enough; dirty pages are
   written back (`sync`) before each turn. Peers leave what they bring down in the page cache; ckpt-tier's figures
   include its fsync.
@@ -68,25 +72,38 @@ def page_of(results: Results) -> str:
 
 
 def _about(results: Results) -> str:
-    machine = results.machine
-    days = sorted({item.began_at[:10] for item in results.items})
-    commits = sorted({item.commit for item in results.items})
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(results.versions.items()))
     small = [item.name for item in results.items if not item.full]
-    warning = ""
+    parts = []
     if small:
-        warning = (
+        parts.append(
             f"\n**A small run: {', '.join(small)}. Sizes or rounds are not those of the goals; these figures only show "
-            "that the benchmark works.**\n"
+            "that the benchmark works.**"
         )
+    machines = list(dict.fromkeys(item.machine for item in results.items))
+    if len(machines) > 1:
+        parts.append(_SEVERAL)
+    return "\n".join([*parts, *(_about_machine(machine, results) for machine in machines)])
+
+
+def _about_machine(machine: Machine, results: Results) -> str:
+    """Where, when and with what the items that were measured there were."""
+    items = [item for item in results.items if item.machine == machine]
+    versions: dict[str, list[str]] = {}
+    for name, version in sorted({pair for item in items for pair in item.versions.items()}):
+        versions.setdefault(name, []).append(version)
+    listed = ", ".join(f"{name} {' and '.join(there)}" for name, there in versions.items())
+    days = " and ".join(sorted({item.began_at[:10] for item in items}))
     return (
-        f"{warning}\nMeasured on {' and '.join(days)}, commit {' and '.join(commits)}: {machine.processor}, "
-        f"{machine.cores} cores, {machine.memory_bytes / 2**30:.0f} GiB of memory, Linux {machine.kernel}, "
-        f"{machine.file_system}, Python {machine.python}.\n{versions}.\n"
-        f"{_IN_MEMORY if machine.file_system == 'tmpfs' else ''}"
+        f"\nMeasured on {days}: {', '.join(item.name for item in items)}.\n{machine.processor}, {machine.cores} cores, "
+        f"{machine.memory_bytes / 2**30:.0f} GiB of memory, Linux {machine.kernel}, {machine.file_system}, "
+        f"Python {machine.python}.\n{listed}.\n{_IN_MEMORY if machine.file_system == 'tmpfs' else ''}"
     )
 
 
+_SEVERAL = """
+The work items were measured in more than one run. Within a work item everybody had the same machine, the same files and
+the same server; figures of different items must not be compared.
+"""
 _IN_MEMORY = """
 Files and objects lay in memory (tmpfs), so no disk held anybody up, and flushing a file cost nobody anything.
 """
@@ -149,7 +166,7 @@ def _profiles(item: Item) -> str:
 def _item(item: Item) -> str:
     rounds = f", {item.rounds} rounds" if item.rows else ""
     size = f": {item.files:,} x {item.file_bytes / _MB:,.1f} MB" if item.file_bytes else ""
-    parts = [f"## {item.title} (`{item.name}`)\n", f"Began {item.began_at}{rounds}{size}.\n"]
+    parts = [f"## {item.title} (`{item.name}`)\n", f"Began {item.began_at}, commit {item.commit}{rounds}{size}.\n"]
     if item.rows:
         if picture_of(item):
             parts.append(f"![{item.title}: wall and CPU seconds of each contender](pictures/{_picture_name(item)})\n")
@@ -162,18 +179,21 @@ def _item(item: Item) -> str:
 
 def _table(rows: Sequence[Row]) -> str:
     lines = [
-        "| | wall s | CPU s | CPU s, transfer | memory MiB | received MB | sent MB | on the line MB |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| | wall s | CPU s | CPU s, transfer | server's CPU s | memory MiB | received MB | sent MB | on the line MB |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for row in sorted(rows, key=lambda row: row.median(_wall) or float("inf")):
         name = f"**{row.name}**" if row.peer == TIER else row.name
+        if row.hopeless:
+            name += f" (left out after {_rounds(len(row.samples))})"
         if row.failure is not None or not row.samples:
-            lines.append(f"| {name} | failed: {_one_line(row.failure or 'no samples')} | | | | | | |")
+            lines.append(f"| {name} | failed: {_one_line(row.failure or 'no samples')} | | | | | | | |")
             continue
         cells = [
             _spread(row, _wall),
             _spread(row, lambda sample: sample.cpu_seconds),
             _spread(row, lambda sample: sample.transfer_cpu_seconds),
+            f"{statistics.median(sample.server_cpu_seconds for sample in row.samples):.2f}",
             f"{max(sample.peak_anonymous_bytes for sample in row.samples) / MIB:.0f}",
             *(f"{statistics.median(of(sample) for sample in row.samples) / _MB:,.1f}" for of in _BYTES),
         ]
@@ -186,6 +206,10 @@ _BYTES: tuple[Callable[[Sample], int], ...] = (
     lambda sample: sample.sent_bytes,
     lambda sample: sample.line_bytes,
 )
+
+
+def _rounds(count: int) -> str:
+    return "1 round" if count == 1 else f"{count} rounds"
 
 
 def _one_line(text: str) -> str:

@@ -1,14 +1,14 @@
 """What a run found: the results file, and nothing else, is what the page is made from."""
 
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from benchmarks.compare.errors import BenchmarkError
 
-SCHEMA = "ckpt-tier/benchmark/1"
+SCHEMA = "ckpt-tier/benchmark/2"
 TIER = "ckpt-tier"
 WHOLE = "whole command"
 TRANSFER = "transfer alone"
@@ -44,14 +44,20 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     stages: dict[str, float] = {}
 
 
+def transfer_cpu(sample: Sample) -> float:
+    """Of the transfer alone where that is known, else of the whole process: a command can't tell them apart."""
+    return sample.cpu_seconds if sample.transfer_cpu_seconds is None else sample.transfer_cpu_seconds
+
+
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """One peer at one of its settings. With a `failure` it was left out of the rounds that followed."""
+    """One peer at one of its settings. With a `failure`, or `hopeless`, it was left out of the rounds that followed."""
 
     peer: str
     settings: str
     how: str
     samples: tuple[Sample, ...] = ()
     failure: str | None = None
+    hopeless: bool = False
 
     @property
     def name(self) -> str:
@@ -88,6 +94,17 @@ class Profile(msgspec.Struct, frozen=True):
     lines: tuple[tuple[str, float], ...]
 
 
+class Machine(msgspec.Struct, frozen=True):
+    """Where it ran."""
+
+    processor: str
+    cores: int
+    memory_bytes: int
+    kernel: str
+    python: str
+    file_system: str
+
+
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One work item, measured in one go.
 
@@ -97,6 +114,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         began_at: RFC 3339.
         took_seconds: with preparing and checking.
         commit: of ckpt-tier, with a mark if there were changes beside it.
+        machine: where.
+        versions: of everything that took part.
         rounds: how many.
         seed: of the order in the rounds.
         file_bytes: of one file; 0 where there are none.
@@ -110,6 +129,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     began_at: str
     took_seconds: float
     commit: str
+    machine: Machine
+    versions: dict[str, str]
     rounds: int
     seed: int
     file_bytes: int = 0
@@ -133,27 +154,19 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         return [row for row in self.rows if row.peer != TIER]
 
 
-class Machine(msgspec.Struct, frozen=True):
-    """Where it ran."""
-
-    processor: str
-    cores: int
-    memory_bytes: int
-    kernel: str
-    python: str
-    file_system: str
-
-
 class Results(msgspec.Struct, frozen=True, kw_only=True):
-    """A results file."""
+    """A results file. Its items may come from several runs: nothing is ever compared across them."""
 
     schema: str = SCHEMA
-    machine: Machine
-    versions: dict[str, str]
     items: tuple[Item, ...] = ()
 
     def item(self, name: str) -> Item | None:
         return next((item for item in self.items if item.name == name), None)
+
+    def with_item(self, item: Item) -> "Results":
+        """With `item` in the place of an earlier one of its name."""
+        others = [each for each in self.items if each.name != item.name]
+        return Results(items=(*others, item))
 
 
 def read(path: Path) -> Results:
@@ -169,28 +182,3 @@ def read(path: Path) -> Results:
 
 def write(results: Results, path: Path) -> None:
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results)) + b"\n")
-
-
-def merged(several: Sequence[Results]) -> Results:
-    """One from runs of different work items. Raises BenchmarkError when an item is in two of them, or the machine or a
-    version differs: figures of different runs must not be compared."""
-    first = several[0]
-    for other in several[1:]:
-        if other.machine != first.machine:
-            raise BenchmarkError("the results come from different machines")
-        different = [
-            name for name in other.versions.keys() & first.versions if other.versions[name] != first.versions[name]
-        ]
-        if different:
-            raise BenchmarkError(f"the results come from different versions of {', '.join(sorted(different))}")
-    items = [item for results in several for item in results.items]
-    twice = _repeated(item.name for item in items)
-    if twice:
-        raise BenchmarkError(f"{', '.join(twice)}: measured in more than one of the files")
-    versions = {name: version for results in several for name, version in results.versions.items()}
-    return msgspec.structs.replace(first, versions=versions, items=tuple(items))
-
-
-def _repeated(names: Iterable[str]) -> list[str]:
-    seen: set[str] = set()
-    return sorted({name for name in names if name in seen or seen.add(name)})  # type: ignore[func-returns-value]

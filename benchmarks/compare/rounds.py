@@ -14,9 +14,11 @@ import msgspec
 
 from benchmarks.compare.errors import FailedError
 from benchmarks.compare.measure import Command, Measured, measure
-from benchmarks.compare.results import Row, Sample
+from benchmarks.compare.results import TIER, Row, Sample, transfer_cpu
 from benchmarks.compare.server import Counters
 
+HOPELESS = 1.5
+"""Times the best: whoever needs more of both wall time and CPU will be neither the fastest nor the most frugal."""
 _STAGES = ("check_cpu", "check_wall", "sha256_cpu", "blocked_wall")
 
 
@@ -31,38 +33,51 @@ class Runner(msgspec.Struct, frozen=True):
 
 
 def interleave(
-    runners: Sequence[Runner], rounds: int, seed: int, counters: Callable[[], Counters] | None = None
+    runners: Sequence[Runner],
+    rounds: int,
+    seed: int,
+    counters: Callable[[], Counters] | None = None,
+    drop_after: int | None = None,
 ) -> list[Row]:
-    """The rows, in the order of `runners`. One that fails is left out of the rounds that follow."""
+    """The rows, in the order of `runners`. One that fails is left out of the rounds that follow; after `drop_after`
+    rounds those too that have no chance (see `HOPELESS`), except ckpt-tier."""
     chance = random.Random(seed)
-    samples: dict[int, list[Sample]] = {index: [] for index in range(len(runners))}
-    failures: dict[int, str] = {}
+    rows = [Row(peer=runner.peer, settings=runner.settings, how=runner.how) for runner in runners]
     for number in range(rounds):
-        order = [index for index in range(len(runners)) if index not in failures]
+        if number == drop_after:
+            rows = without_hope(rows)
+        order = [index for index, row in enumerate(rows) if row.failure is None and not row.hopeless]
         chance.shuffle(order)
         for index in order:
-            runner = runners[index]
-            try:
-                samples[index].append(one_turn(runner, counters))
-            except FailedError as error:
-                failures[index] = str(error)
-                _say(f"{runner.peer}, {runner.settings}: FAILED: {error}")
-                continue
-            latest = samples[index][-1]
-            _say(
-                f"round {number + 1}: {runner.peer}, {runner.settings}: {latest.wall_seconds:.2f} s, "
-                f"CPU {latest.cpu_seconds:.2f} s, {latest.peak_anonymous_bytes / 2**20:.0f} MiB"
-            )
-    return [
-        Row(
-            peer=runner.peer,
-            settings=runner.settings,
-            how=runner.how,
-            samples=tuple(samples[index]),
-            failure=failures.get(index),
-        )
-        for index, runner in enumerate(runners)
-    ]
+            rows[index] = _with_turn(rows[index], number, runners[index], counters)
+    return rows
+
+
+def _with_turn(row: Row, number: int, runner: Runner, counters: Callable[[], Counters] | None) -> Row:
+    try:
+        sample = one_turn(runner, counters)
+    except FailedError as error:
+        _say(f"{row.name}: FAILED: {error}")
+        return msgspec.structs.replace(row, failure=str(error))
+    _say(
+        f"round {number + 1}: {row.name}: {sample.wall_seconds:.2f} s, "
+        f"CPU {sample.cpu_seconds:.2f} s, {sample.peak_anonymous_bytes / 2**20:.0f} MiB"
+    )
+    return msgspec.structs.replace(row, samples=(*row.samples, sample))
+
+
+def without_hope(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with those marked that can be neither the fastest nor the most frugal any more."""
+    measures = (lambda sample: sample.wall_seconds, transfer_cpu)
+    peers = [row for row in rows if row.peer != TIER]
+    least = [min((value for row in peers if (value := row.median(of)) is not None), default=0.0) for of in measures]
+
+    def is_hopeless(row: Row) -> bool:
+        values = [row.median(of) for of in measures]
+        pairs = zip(values, least, strict=True)
+        return row.peer != TIER and all(value is not None and value > HOPELESS * best for value, best in pairs)
+
+    return [msgspec.structs.replace(row, hopeless=is_hopeless(row)) for row in rows]
 
 
 def one_turn(runner: Runner, counters: Callable[[], Counters] | None) -> Sample:

@@ -32,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True):
         peers: names; ckpt-tier's is one of them.
         folder: where files, objects and copies lie.
         profile: whether ckpt-tier is run once more under the sampler.
+        drop_after: rounds after which peers without a chance are left out; None for never.
     """
 
     size: int
@@ -40,6 +41,7 @@ class Plan(msgspec.Struct, frozen=True):
     peers: tuple[str, ...]
     folder: Path
     profile: bool
+    drop_after: int | None = None
 
     @property
     def is_full(self) -> bool:
@@ -96,14 +98,13 @@ def _moved(direction: str, files: Callable[[Plan], Saved], *, https: bool = Fals
         with running(plan.folder, https=https) as server:
             scene = Scene(server, saved, plan.folder)
             if direction == "up":
-                rows = interleave(
-                    transfers.uploads(scene, contenders, ours=ours), plan.rounds, plan.seed, server.counters
-                )
+                runners = transfers.uploads(scene, contenders, ours=ours)
+                rows = interleave(runners, plan.rounds, plan.seed, server.counters, plan.drop_after)
                 profiles = _profiles(scene, direction) if plan.profile else {}
             else:
                 with transfers.uploaded(scene) as keys:
                     runners = transfers.restores(scene, keys, contenders, ours=ours)
-                    rows = interleave(runners, plan.rounds, plan.seed, server.counters)
+                    rows = interleave(runners, plan.rounds, plan.seed, server.counters, plan.drop_after)
                     profiles = _profiles(scene, direction) if plan.profile else {}
         names = names_of(saved)
         return Found(

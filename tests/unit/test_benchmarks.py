@@ -29,11 +29,10 @@ from benchmarks.compare.results import (
     Results,
     Row,
     Sample,
-    merged,
     read,
     write,
 )
-from benchmarks.compare.rounds import Runner, interleave
+from benchmarks.compare.rounds import Runner, interleave, without_hope
 from benchmarks.compare.workloads import FULL_SIZE, WORK, Plan, clear_unless_shared, measured
 
 MACHINE = Machine("a processor", 2, 2**34, "6.1", "3.11", "ext4")
@@ -55,6 +54,8 @@ def an_item(*rows: Row, name: str = "upload-one", full: bool = True, **more: obj
         "began_at": "2026-01-02T03:04:05Z",
         "took_seconds": 1.0,
         "commit": "abc",
+        "machine": MACHINE,
+        "versions": {"boto3": "1"},
         "rounds": 5,
         "seed": 5,
         **more,
@@ -62,8 +63,8 @@ def an_item(*rows: Row, name: str = "upload-one", full: bool = True, **more: obj
     return Item(name=name, full=full, rows=rows, **settings)  # type: ignore[arg-type]
 
 
-def results_of(*items: Item, **versions: str) -> Results:
-    return Results(machine=MACHINE, versions={"boto3": "1", **versions}, items=items)
+def results_of(*items: Item) -> Results:
+    return Results(items=items)
 
 
 def verdict_on(what: str, item: Item) -> Verdict:
@@ -158,6 +159,33 @@ def test_what_fails_its_check_is_shown_as_failed_and_left_out_from_then_on(tmp_p
     [failed] = interleave([Runner("peer", "defaults", "", turn)], 3, seed=1)
 
     assert (failed.failure, failed.samples, turns) == ("a.pt came with other bytes", (), 1)
+
+
+def test_whoever_can_be_neither_the_fastest_nor_the_most_frugal_is_left_out() -> None:
+    rows = [
+        row("fast", "defaults", sample(1.0, cpu=3.0)),
+        row("frugal", "defaults", sample(3.0, cpu=1.0)),
+        row("between", "defaults", sample(1.4, cpu=3.0)),
+        row("hopeless", "defaults", sample(1.6, cpu=1.6)),
+        row("failed", "defaults", failure="it broke"),
+        row(TIER, WHOLE, sample(9.0, cpu=9.0)),
+    ]
+
+    assert [each.peer for each in without_hope(rows) if each.hopeless] == ["hopeless"]
+
+
+def test_nobody_is_left_out_before_the_rounds_that_were_asked_for(tmp_path: Path) -> None:
+    def runner(name: str, seconds: float) -> Runner:
+        @contextlib.contextmanager
+        def turn() -> Iterator[Command]:
+            burn = f"import time\nwhile time.process_time() < {seconds}: pass"
+            yield python(burn, tmp_path)
+
+        return Runner(name, "defaults", "", turn)
+
+    rows = interleave([runner("quick", 0.05), runner("slow", 0.6)], 3, seed=1, drop_after=2)
+
+    assert [(each.peer, len(each.samples), each.hopeless) for each in rows] == [("quick", 3, False), ("slow", 2, True)]
 
 
 def test_figures_that_a_child_tells_go_into_the_sample(tmp_path: Path) -> None:
@@ -314,28 +342,26 @@ def test_results_survive_the_file(tmp_path: Path) -> None:
 def test_a_file_that_is_no_results_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"schema": "something/1"}')
 
-    with pytest.raises(BenchmarkError, match=r"other\.json is not a results file"):
+    with pytest.raises(BenchmarkError, match=r"other\.json has the schema 'something/1'"):
         read(tmp_path / "other.json")
 
 
-def test_items_of_different_runs_are_put_together_but_never_one_item_of_two() -> None:
+def test_an_item_that_is_measured_anew_takes_the_place_of_the_earlier_one() -> None:
     upload, restore = an_item(), an_item(name="restore-one")
+    anew = an_item(commit="def")
 
-    together = merged([results_of(upload), results_of(restore, mc="2")])
-
-    assert [item.name for item in together.items] == ["upload-one", "restore-one"]
-    assert together.versions == {"boto3": "1", "mc": "2"}
-    with pytest.raises(BenchmarkError, match="upload-one: measured in more than one"):
-        merged([results_of(upload), results_of(upload)])
+    assert results_of(upload, restore).with_item(anew).items == (restore, anew)
 
 
-def test_runs_of_other_machines_or_versions_are_not_put_together() -> None:
-    one, other = results_of(an_item()), results_of(an_item(name="restore-one"))
+def test_items_of_different_machines_are_told_apart_on_the_page() -> None:
+    elsewhere = msgspec.structs.replace(MACHINE, processor="another processor", cores=64)
+    page = page_of(results_of(an_item(), an_item(name="restore-one", machine=elsewhere, versions={"boto3": "2"})))
 
-    with pytest.raises(BenchmarkError, match="different machines"):
-        merged([one, msgspec.structs.replace(other, machine=msgspec.structs.replace(MACHINE, cores=64))])
-    with pytest.raises(BenchmarkError, match="different versions of boto3"):
-        merged([one, msgspec.structs.replace(other, versions={"boto3": "2"})])
+    about = page.partition("## Goals")[0]
+    assert "figures of different items must not be compared" in about
+    assert "upload-one.\na processor, 2 cores" in about
+    assert "restore-one.\nanother processor, 64 cores" in about
+    assert "boto3 2." in about
 
 
 def test_the_page_says_what_was_missed_with_its_profile_and_what_was_not_run_with_its_reason() -> None:
