@@ -99,11 +99,14 @@ class Requests:
 
     def client(self) -> "S3Client":
         """botocore's client, made once."""
+        from ckpt_tier.store import s3_listing
+
         with self._lock:
             if self._client is None:
                 self._client = _make_client(self.options)
                 self._client.meta.events.register("after-call.s3", self._note_server)
                 self._wire.attach(self._client)
+                s3_listing.attach(self._client)
             return self._client
 
     def _note_server(self, http_response: Any, **_: object) -> None:
