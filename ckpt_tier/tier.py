@@ -130,8 +130,8 @@ class Tier:
 
     def should_save(self, step: int, *, series: str | None = None, **metrics: object) -> Decision:
         """Whether to save at this step, by the rules of `[save]`; `str` of the answer is the reason. Never raises,
-        asks neither network nor worker, and takes microseconds, but for the first call, which looks through the hot tier
-        for what was saved before.
+        asks neither network nor worker, and takes microseconds, but for the first call, which looks through the hot
+        tier for what was saved before.
 
             if tier.should_save(step, loss=loss):
                 tier.save(state, step, metrics={"loss": loss})
@@ -143,9 +143,9 @@ class Tier:
             series: where several are trained side by side in one hot folder: the one that is asked about. None: the
                 last save of any of them is the last.
 
-        Each process decides by itself, from its own clock and metrics. Ranks that share a checkpoint must agree: let one
-        of them ask and tell the others. With the `process_group` of `open` that is done here, in a collective: all ranks
-        of it call, and get what rank 0 decides. It takes as long as a broadcast, and raises what torch raises.
+        Each process decides by itself, from its own clock and metrics. Ranks that share a checkpoint must agree: let
+        one of them ask and tell the others. With the `process_group` of `open` that is done here, in a collective: all
+        its ranks call, and get what rank 0 decides. It takes as long as a broadcast, and raises what torch raises.
         """
 
         def decide() -> Decision:

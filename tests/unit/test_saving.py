@@ -92,6 +92,7 @@ def test_series_side_by_side_have_a_history_each(tiers: TwoTiers) -> None:
     tiers.write(250, series="1")
     tier = tiers.tier()
     assert str(tier.should_save(251, series="1")) == "step 300 is the next of every 100 steps"
+    assert str(tier.should_save(250, series="0")) == "step 300 is the next of every 100 steps"
     assert tier.should_save(200, series="0")
     tier.saved(tiers.write(350, series="1"), 350)
     assert str(tier.should_save(351, series="1")) == "step 400 is the next of every 100 steps"

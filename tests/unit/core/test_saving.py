@@ -40,8 +40,10 @@ CASES = [
         2.0,
         60,
         False,
-        "loss 2 is no better than 1.83 (min); step 10000 is the next of every 5,000 steps; "
-        "1 min since step 5000 (interval 30 min)",
+        (
+            "loss 2 is no better than 1.83 (min); step 10000 is the next of every 5,000 steps; "
+            "1 min since step 5000 (interval 30 min)"
+        ),
     ),
     (
         SaveRules(best=Best("loss"), min_gap=Gap(steps=500)),
