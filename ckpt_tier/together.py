@@ -55,9 +55,9 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class _Told(msgspec.Struct, frozen=True):
-    """What the leader says: one of the two."""
+    """What the leader says: one of the two, `said` as JSON."""
 
-    said: msgspec.Raw | None = None
+    said: str = ""
     failure: Failure | None = None
 
 
@@ -80,13 +80,13 @@ class Group:
         told: list[Any] = [None]
         if self.rank == 0:
             try:
-                word = _Told(said=msgspec.Raw(msgspec.json.encode(ask())))
+                word = _Told(said=msgspec.json.encode(ask()).decode())
             except Exception as error:  # noqa: BLE001 (told to all: each of them is waiting for a word)
                 word = _Told(failure=Failure.of(error, 0))
             told = [msgspec.json.encode(word).decode()]
         dist.broadcast_object_list(told, src=dist.get_global_rank(self._group, 0), group=self._group)
         heard = msgspec.json.decode(told[0], type=_Told)
-        if heard.said is None:
+        if not heard.said:
             raise heard.failure.error() if heard.failure else AssertionError("the leader said nothing")
         return msgspec.json.decode(heard.said, type=kind)
 

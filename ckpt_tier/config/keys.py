@@ -72,8 +72,8 @@ def _retention(section: str, where: str, keep_last: str | None) -> tuple[Key, ..
         Key(section, "keep_every", _WHOLE_FROM_1, values.at_least(1),
             f"Keeps {where} the steps that this number divides.", "50000", int, absent=absent),
         Key(section, "keep_best", "a table of metric, mode (min or max) and count", values.keep_best,
-            f"Keeps {where} so many of the best checkpoints by a metric that the hook was told. One without the "
-            "metric is never among the best. Without `count`, 1.",
+            f"Keeps {where} so many of the best checkpoints by a metric that the hook was told, or `annotate` noted "
+            "later. One without the metric is never among the best. Without `count`, 1.",
             '{metric = "loss", mode = "min", count = 3}', dict, absent=absent),
         Key(section, "keep_for", _DURATION, values.duration,
             f"Keeps {where} what was saved within this time of the newest save of its series, so a pause "
