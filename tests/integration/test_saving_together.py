@@ -1,4 +1,4 @@
-"""Three real processes of a torch.distributed group (gloo) ask when to save, each with a loss of its own."""
+"""Two real processes of a torch.distributed group (gloo) ask when to save, each with a loss of its own."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import ckpt_tier
 from ckpt_tier.core.metrics import Best
 from tests.builders import TwoTiers
 
-RANKS = 3
+RANKS = 2
 
 
 def one_rank(rank: int, root: str) -> None:

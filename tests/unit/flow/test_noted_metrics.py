@@ -101,6 +101,20 @@ def test_without_a_journal_the_hot_tier_still_keeps_the_best_that_the_hook_told(
     assert tiers.hot_steps() == [1, 3]
 
 
+def test_a_restored_copy_is_among_the_best_again_once_its_hold_is_over(tiers: TwoTiers) -> None:
+    tiers.set(hot={"keep_best": None})
+    for step, loss in ((1, 1.0), (2, 3.0), (3, 2.0)):
+        saved(tiers, step, loss=loss)
+    for step in (1, 2):
+        tiers.operations().restore(tiers.events.append, step=step)
+    tiers.set(hot={"keep_best": BEST})
+    tiers.sync()
+    assert tiers.hot_steps() == [1, 2, 3]
+    tiers.clock.time += tiers.config.hot.hold + 1
+    tiers.sync()
+    assert tiers.hot_steps() == [1, 3]
+
+
 def test_a_step_saved_twice_has_its_metrics_by_generation(tiers: TwoTiers) -> None:
     saved(tiers, 1, seed=1, loss=1.0)
     first = tiers.saves()[0].generation
