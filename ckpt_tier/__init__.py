@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ckpt_tier.operations import Restored
-    from ckpt_tier.tier import Drained, Tier, open  # noqa: A004
+    from ckpt_tier.tier import Decision, Drained, Tier, open  # noqa: A004
 
 __all__ = [
     "AccessDeniedError",
@@ -34,6 +34,7 @@ __all__ = [
     "CkptTierError",
     "ConfigError",
     "ConflictError",
+    "Decision",
     "Drained",
     "IntegrityError",
     "NoSpaceError",

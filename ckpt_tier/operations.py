@@ -21,7 +21,6 @@ from ckpt_tier.wiring import Wiring
 if TYPE_CHECKING:
     from ckpt_tier.cold.manifest import Manifest
     from ckpt_tier.cold.manifests import Entry
-    from ckpt_tier.core.branches import Branch
     from ckpt_tier.core.events import Emit
     from ckpt_tier.flow.actions import Action
     from ckpt_tier.flow.listing import Listed
@@ -90,7 +89,7 @@ class Operations:
         With `away`, a cold tier that can't be reached is told to it, and what the hot tier has is returned; without it,
         UnavailableError is raised.
         """
-        from ckpt_tier.cold.branches import list_branches
+        from ckpt_tier.cold.notes import NO_NOTES, list_notes
         from ckpt_tier.cold.pins import read_pins
         from ckpt_tier.flow.listing import merge
         from ckpt_tier.flow.retry import persistently
@@ -100,7 +99,7 @@ class Operations:
         entries: list[Entry] = []
         manifests: dict[Entry, Manifest] = {}
         pins: dict[tuple[str, int], str] = {}
-        branches: tuple[Branch, ...] = ()
+        notes = NO_NOTES
         try:
             with contextlib.suppress(NotFoundError):  # the run has not begun
                 entries = self.entries(series)
@@ -108,14 +107,14 @@ class Operations:
                 manifests, _ = cold.read_all(reversed(entries), None if read_all else READ_AT_MOST)
                 names = [series] if series else persistently(cold.series, self._clock)
                 pins = persistently(lambda: read_pins(cold, names), self._clock)
-                branches = persistently(lambda: list_branches(cold, names), self._clock)
+                notes = persistently(lambda: list_notes(cold, names), self._clock)
         except UnavailableError as error:
             if away is None:
                 raise
             away(error)
         hot = scan(self._config.hot.path, self._wiring.layout).copies if self._config.hot.path.is_dir() else []
         saves, _ = peek(self._config.state_dir) or ([], None)
-        return merge(entries, manifests, [f for f in hot if series in (None, f.series)], saves, pins, branches)
+        return merge(entries, manifests, [f for f in hot if series in (None, f.series)], saves, pins, notes)
 
     def status(self) -> Status:
         """Everything on one screen. Changes nothing; when the cold tier can't be reached, says so in it."""

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import msgspec
 
 from ckpt_tier.core.nouns import check_name
-from ckpt_tier.core.retention import Policy
+from ckpt_tier.core.retention import Checkpoint, KeepBest, Policy
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import ConfigError, ConflictError, IntegrityError, MissingKeyError, NotFoundError
-from ckpt_tier.flow.prune import Ruling, remove, rule
+from ckpt_tier.flow.prune import Ruling, as_checkpoints, remove, rule
 from ckpt_tier.flow.prune_hot import delete, rule_on_copies, rule_on_rejected
 from ckpt_tier.flow.reclaim import Loose, find_loose, free, store_now
 from ckpt_tier.flow.retry import persistently
@@ -26,9 +26,12 @@ if TYPE_CHECKING:
     from ckpt_tier.cold.pins import Pin
     from ckpt_tier.core.branches import Branch
     from ckpt_tier.core.events import Emit
+    from ckpt_tier.core.metrics import Best
     from ckpt_tier.flow.actions import Action
     from ckpt_tier.store.protocol import Stat
 
+_NAMED = 8
+"""So many metrics are named to whoever asks for another."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -41,6 +44,27 @@ class LeftBranch(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints: int
 
 
+class BestCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """One generation that is among the best by a metric."""
+
+    series: str
+    step: int
+    generation: str
+    metric: str
+    value: float
+
+
+class BestPins(msgspec.Struct, frozen=True, kw_only=True):
+    """What `pin --best` has found and pinned, the best of each series first; a step of two generations has one pin.
+
+    `untrusted`: the manifests that can't be read, by their entries; nobody knows whether they are among the best.
+    """
+
+    pins: tuple[Pin, ...]
+    best: tuple[BestCheckpoint, ...]
+    untrusted: Mapping[Entry, IntegrityError]
+
+
 class ColdPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What a prune of the cold tier comes to.
 
@@ -51,6 +75,7 @@ class ColdPlan(msgspec.Struct, frozen=True, kw_only=True):
         loose: data that nothing refers to, by series.
         untrusted: the manifests that can't be read, by their entries; all their data is kept.
         manifests: the manifests of what is to be removed, by (series, step, generation).
+        noted: when a metric of each generation was noted last, as `cold.notes` says it.
     """
 
     policy: Policy
@@ -59,6 +84,7 @@ class ColdPlan(msgspec.Struct, frozen=True, kw_only=True):
     loose: Mapping[str, Loose]
     untrusted: Mapping[Entry, IntegrityError]
     manifests: Mapping[tuple[str, int, str], Manifest]
+    noted: Mapping[tuple[str, int, str], int] = {}
 
     @property
     def removals(self) -> list[Ruling]:
@@ -103,23 +129,17 @@ class Pruning:
 
         Raises NotFoundError (no such run or series), UnavailableError, ConflictError (somebody prunes just now).
         """
-        from ckpt_tier.cold.branches import list_branches
+        from ckpt_tier.cold.notes import list_notes
 
         manifests = self._wiring.cold.manifests
         names = self._series(series)
-        entries = [entry for name in names for entry in self._ask(manifests.entries, name)]
-        try:
-            found, damaged = self._ask(manifests.read_all, entries)
-        except MissingKeyError as error:
-            raise ConflictError(
-                "a manifest disappeared while it was read", "somebody else prunes at the same time", "run it again"
-            ) from error
-        if series is not None and not entries:
+        found, damaged = self._read_all(names)
+        if series is not None and not found and not damaged:
             raise NotFoundError(f"the series {series!r} has no committed checkpoint", fix="see `ckpt-tier list`")
         now = self._clock.now()
         policy = self._config.cold.retention
-        branches = self._ask(list_branches, manifests, names)
-        rulings = rule(policy, found, damaged, self._protected(names), now, branches)
+        notes = self._ask(list_notes, manifests, names)
+        rulings = rule(policy, found, damaged, self._protected(names), now, notes)
         loose = self._find_loose(names, now if dry_run else self._store_now())
         doomed = {(r.series, r.step, r.generation) for r in rulings if not r.kept}
         return ColdPlan(
@@ -133,19 +153,25 @@ class Pruning:
                 for entry, manifest in found.items()
                 if (entry.series, entry.step, entry.generation) in doomed
             },
+            noted=notes.latest,
         )
 
     def remove(self, plan: ColdPlan) -> Iterator[tuple[Ruling, bool]]:
-        """Carries out the removals of a plan: each with whether it went, or has been pinned or held since."""
-        removals = plan.removals
-        protected = self._protected(sorted({ruling.series for ruling in removals}))
-        yield from ((ruling, False) for ruling in removals if (ruling.series, ruling.step) in protected)
-        doomed = [
-            (plan.manifests[ruling.series, ruling.step, ruling.generation or ""], ruling)
-            for ruling in removals
-            if (ruling.series, ruling.step) not in protected
-        ]
-        yield from remove(self._wiring.cold.manifests, doomed, plan.policy, self._clock)
+        """Carries out the removals of a plan, each with whether it went: not what was pinned, held or noted since."""
+        from ckpt_tier.cold.notes import list_notes
+
+        manifests = self._wiring.cold.manifests
+        names = sorted({ruling.series for ruling in plan.removals})
+        protected = self._protected(names)
+        noted = self._ask(list_notes, manifests, names).latest
+        doomed = []
+        for ruling in plan.removals:
+            key = (ruling.series, ruling.step, ruling.generation or "")
+            if key[:2] in protected or noted.get(key) != plan.noted.get(key):
+                yield ruling, False
+            else:
+                doomed.append((plan.manifests[key], ruling))
+        yield from remove(manifests, doomed, plan.policy, self._clock)
 
     def look_for_loose(self, plan: ColdPlan) -> dict[str, Loose]:
         """The loose data of a plan's series, looked for anew, by the store's own clock."""
@@ -207,6 +233,44 @@ class Pruning:
                 )
         return pins
 
+    def pin_best(self, best: Best, count: int, series: str | None, reason: str) -> BestPins:
+        """Pins the `count` best committed checkpoints by a metric, in one series or in each that knows it, with the
+        value as their reason unless another one is given.
+
+        Raises NotFoundError when no checkpoint has the metric; ConflictError, UnavailableError.
+        """
+        from ckpt_tier.cold.notes import list_notes
+
+        names = self._series(series)
+        found, damaged = self._read_all(names)
+        checkpoints = as_checkpoints(found, self._ask(list_notes, self._wiring.cold.manifests, names))
+        rule = KeepBest(best.metric, best.mode, count)
+        chosen: list[Checkpoint] = []
+        for name in names:
+            mine = [each for each in checkpoints.values() if each.series == name]
+            chosen += [mine[place] for place in rule.keeps(mine, self._clock.now())]
+        if not chosen:
+            raise _no_such_metric(best.metric, checkpoints.values())
+        pins: dict[tuple[str, int], Pin] = {}
+        for each in chosen:
+            if (each.series, each.step) not in pins:
+                told = reason or f"best by {best.metric} ({best.mode}): {each.metrics[best.metric]:.6g}"
+                [pins[each.series, each.step]] = self.pin(each.step, each.series, told)
+        return BestPins(
+            pins=tuple(pins.values()),
+            best=tuple(
+                BestCheckpoint(
+                    series=each.series,
+                    step=each.step,
+                    generation=each.generation,
+                    metric=best.metric,
+                    value=each.metrics[best.metric],
+                )
+                for each in chosen
+            ),
+            untrusted=damaged,
+        )
+
     def unpin(self, step: int, series: str | None) -> list[tuple[str, int]]:
         """Removes the pin of a step, in one series or in each that has it pinned. Raises NotFoundError."""
         from ckpt_tier.cold.pins import list_pins, remove_pin
@@ -258,6 +322,17 @@ class Pruning:
         count = sum(branch.holds(m.series, m.step, m.saved) for m in found.values())
         return LeftBranch(series=branch.series, after_step=branch.after, checkpoints=count)
 
+    def _read_all(self, names: Iterable[str]) -> tuple[dict[Entry, Manifest], dict[Entry, IntegrityError]]:
+        """The manifests of these series, and those that can't be trusted."""
+        manifests = self._wiring.cold.manifests
+        entries = [entry for name in names for entry in self._ask(manifests.entries, name)]
+        try:
+            return self._ask(manifests.read_all, entries)
+        except MissingKeyError as error:
+            raise ConflictError(
+                "a manifest disappeared while it was read", "somebody else prunes at the same time", "run it again"
+            ) from error
+
     def _find_loose(self, names: Iterable[str], now: float) -> dict[str, Loose]:
         manifests, grace = self._wiring.cold.manifests, self._config.cold.grace
         return {name: self._ask(find_loose, manifests, name, grace, now) for name in names}
@@ -306,3 +381,12 @@ class Pruning:
     def _ask(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`call`, tried again while the cold tier is away for some seconds."""
         return persistently(lambda: call(*args, **kwargs), self._clock)
+
+
+def _no_such_metric(metric: str, checkpoints: Iterable[Checkpoint]) -> NotFoundError:
+    known = sorted({name for each in checkpoints for name in each.metrics})
+    return NotFoundError(
+        f"no committed checkpoint has the metric {metric!r}",
+        f"there are {', '.join(known[:_NAMED])}" if known else "none has any",
+        f"note it with `ckpt-tier annotate STEP {metric}=…`, or pass metrics= to the hook",
+    )

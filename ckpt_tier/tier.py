@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -17,13 +17,16 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 from ckpt_tier.config import Config, load
+from ckpt_tier.core.metrics import finite
 from ckpt_tier.core.nouns import DEFAULT_SERIES, Pass, check_name, check_save_id, check_step
+from ckpt_tier.core.saving import Decision as Decision
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import CancelledError, ConfigError, UsageError
 from ckpt_tier.inbox import HIDDEN, Ticket
 from ckpt_tier.job import SAVE_ID, Passes, job_id, own_rank, world_size_here
 from ckpt_tier.operations import HOOK_ERRORS, Operations
 from ckpt_tier.operations import Restored as Restored
+from ckpt_tier.saving import Saving
 from ckpt_tier.spawn import start_worker
 from ckpt_tier.system.clock import Clock, process_started_at, random_id
 from ckpt_tier.system.locks import Presence
@@ -68,8 +71,8 @@ def open(  # noqa: A001 (the interface's name: ckpt_tier.open)
         url, run: take the place of ``[cold] url`` and ``run``.
         worker: start ``ckpt-tier sync --watch`` for this hot folder in a process of its own, unless one runs. It
             outlives this process, and ends by itself once no training uses the folder and the queue is empty.
-        process_group: of torch.distributed: makes `restore`, and nothing else, a collective of this group, in which
-            all ranks get the same step or all raise.
+        process_group: of torch.distributed: makes `restore` and `should_save`, and nothing else, collectives of this
+            group, in which all ranks get the same step, or the same answer, or all raise.
 
     Raises ConfigError. Everything after this call is guarded: no failure of the tier stops training.
     """
@@ -112,6 +115,7 @@ class Tier:
         self._tickets: dict[str, Ticket] = {}
         self._passes = Passes(process_started_at() if started_at is None else started_at)
         self._rejected: set[str] = set()
+        self._saving = Saving(self._wiring, self._complain)
         self._may_start_worker = worker
         self._process_group = process_group
         self._start_again_at = 0.0
@@ -123,6 +127,46 @@ class Tier:
                 self._ensure_worker()
             except OSError as error:
                 self._complain(f"no worker was started: {error}")
+
+    def should_save(self, step: int, *, series: str | None = None, **metrics: object) -> Decision:
+        """Whether to save at this step, by the rules of `[save]`; `str` of the answer is the reason. Never raises,
+        asks neither network nor worker, and takes microseconds, but for the first call, which looks through the hot
+        tier for what was saved before.
+
+            if tier.should_save(step, loss=loss):
+                tier.save(state, step, metrics={"loss": loss})
+
+        A yes counts as a save, so ask once for each step and act on it; saves that nobody asked about are counted by
+        `saved`. `metrics` are numbers by name, such as `best` goes by; a tensor on a GPU is waited for.
+
+        Args:
+            series: where several are trained side by side in one hot folder: the one that is asked about. None: the
+                last save of any of them is the last.
+
+        Each process decides by itself, from its own clock and metrics. Ranks that share a checkpoint must agree: let
+        one of them ask and tell the others. With the `process_group` of `open` that is done here, in a collective: all
+        its ranks call, and get what rank 0 decides. It takes as long as a broadcast, and raises what torch raises.
+        """
+
+        def decide() -> Decision:
+            try:
+                return self._saving.should_save(step, series, metrics)
+            except Exception as error:  # noqa: BLE001 (whatever it is, training goes on)
+                self._complain(f"should_save failed: {error!r}")
+                return Decision(False, f"unexpected: {error!r}")
+
+        if self._process_group is None:
+            return decide()
+        return Group(self._process_group).tell(decide, Decision)
+
+    def save_on_signal(self, number: int = signal.SIGUSR1) -> None:
+        """Lets whoever sends this process the signal ask for a save: the next `should_save` says yes, whatever
+        `min_gap` says. With a `process_group`, the process to send it to is rank 0.
+
+        To be called from the main thread. A handler that Python has for it already is called as well, after ours has
+        taken note; `close` puts it back. Raises UsageError: not the main thread, or a handler that is not Python's.
+        """
+        self._saving.on_signal(number)
 
     def saved(
         self,
@@ -279,6 +323,7 @@ class Tier:
 
     def close(self) -> None:
         """Lets the worker know that this process uses the folder no more. Does not wait: see `drain`."""
+        self._saving.close()
         if self._presence is not None:
             self._presence.release()
             self._presence = None
@@ -324,7 +369,7 @@ class Tier:
                 )
         rank, world_size = self._share(rank, world_size, matched)
         for name, value in list(metrics.items()):
-            if (number := _finite(value)) is None:
+            if (number := finite(value)) is None:
                 # A loss of NaN is no reason to leave the checkpoint itself unprotected.
                 self._complain(f"{path}: the metric {name}={value!r} is left out, it is not a finite number")
                 del metrics[name]
@@ -344,6 +389,7 @@ class Tier:
             metrics=metrics,
         )
         self._tickets[ticket.id] = ticket
+        self._saving.saved(step, series or "", metrics, ticket.stamp.size)
 
     def _relative(self, path: Path) -> str:
         """The path relative to the hot folder, POSIX separators; raises UsageError if it lies elsewhere."""
@@ -415,15 +461,6 @@ def _only_series(operations: Operations, step: int | None) -> str:
     if len(there) > 1:
         raise UsageError(f"the run has the series {', '.join(there)}", "one call restores one", 'name it: series="…"')
     return there[0] if there else DEFAULT_SERIES
-
-
-def _finite(value: object) -> float | None:
-    """A number of Python, NumPy or torch; None if it is none, or not finite."""
-    try:
-        number = None if isinstance(value, str | bytes) else float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, ArithmeticError, RuntimeError):  # the last: torch, of several elements
-        return None
-    return number if number is not None and math.isfinite(number) else None
 
 
 def _log_event(event: Event) -> None:

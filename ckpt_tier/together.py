@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -54,9 +55,9 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class _Told(msgspec.Struct, frozen=True):
-    """What the leader says: one of the two."""
+    """What the leader says: one of the two, `said` as JSON."""
 
-    choice: Choice | None = None
+    said: str = ""
     failure: Failure | None = None
 
 
@@ -72,21 +73,22 @@ class Group:
         if self.rank < 0:
             raise UsageError("this process is not in the process_group", fix="pass a group that it belongs to")
 
-    def tell(self, ask: Callable[[], Choice]) -> Choice:
+    def tell(self, ask: Callable[[], S], kind: type[S]) -> S:
         """What `ask` gives the leader, rank 0 of the group, for all; or its error, raised by all."""
         import torch.distributed as dist
 
         told: list[Any] = [None]
         if self.rank == 0:
             try:
-                told = [msgspec.json.encode(_Told(choice=ask())).decode()]
+                word = _Told(said=msgspec.json.encode(ask()).decode())
             except Exception as error:  # noqa: BLE001 (told to all: each of them is waiting for a word)
-                told = [msgspec.json.encode(_Told(failure=Failure.of(error, 0))).decode()]
+                word = _Told(failure=Failure.of(error, 0))
+            told = [msgspec.json.encode(word).decode()]
         dist.broadcast_object_list(told, src=dist.get_global_rank(self._group, 0), group=self._group)
-        word = msgspec.json.decode(told[0], type=_Told)
-        if word.choice is None:
-            raise word.failure.error() if word.failure else AssertionError("the leader said nothing")
-        return word.choice
+        heard = msgspec.json.decode(told[0], type=_Told)
+        if not heard.said:
+            raise heard.failure.error() if heard.failure else AssertionError("the leader said nothing")
+        return msgspec.json.decode(heard.said, type=kind)
 
     def gather(self, mine: msgspec.Struct | None) -> list[Any]:
         """What each rank says, by rank, as builtins."""
@@ -120,7 +122,7 @@ def restore_together(
         raise IntegrityError("no committed checkpoint is good for every rank", "each was passed over", "see the log")
 
     while True:
-        choice = group.tell(next_choice)
+        choice = group.tell(next_choice, Choice)
         outcome: list[T] = []
         failure: Failure | None = None
         try:

@@ -27,6 +27,7 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct], str]] = {
     "prune": ("ckpt-tier/prune/1", documents.PruneDocument, "`ckpt-tier prune --json`"),
     "pin": ("ckpt-tier/pin/1", documents.PinDocument, "`ckpt-tier pin --json`"),
     "unpin": ("ckpt-tier/unpin/1", documents.UnpinDocument, "`ckpt-tier unpin --json`"),
+    "annotate": ("ckpt-tier/annotate/1", documents.AnnotateDocument, "`ckpt-tier annotate --json`"),
     "abandon": ("ckpt-tier/abandon/1", documents.AbandonDocument, "`ckpt-tier abandon --json`"),
     "init": ("ckpt-tier/init/1", documents.InitDocument, "`ckpt-tier init --json`"),
     "doctor": ("ckpt-tier/doctor/1", documents.DoctorDocument, "`ckpt-tier doctor --json`"),

@@ -9,7 +9,8 @@ from ckpt_tier.cold.pins import Pin
 from ckpt_tier.doctor.finding import Finding
 from ckpt_tier.flow.listing import Listed
 from ckpt_tier.flow.verify import Verified
-from ckpt_tier.pruning import LeftBranch
+from ckpt_tier.noting import Annotated
+from ckpt_tier.pruning import BestCheckpoint, LeftBranch
 
 
 class ErrorDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -226,10 +227,18 @@ class PruneDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PinDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """`pin`: what is pinned now."""
+    """`pin`: what is pinned now. `best`: with --best the generations that were found, the best of each series first."""
 
     schema: str = "ckpt-tier/pin/1"
     pinned: tuple[Pin, ...]
+    best: tuple[BestCheckpoint, ...] = ()
+
+
+class AnnotateDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`annotate`: what was noted of which generation; it is empty where all of it was known."""
+
+    schema: str = "ckpt-tier/annotate/1"
+    annotated: Annotated
 
 
 class UnpinDocument(msgspec.Struct, frozen=True, kw_only=True):

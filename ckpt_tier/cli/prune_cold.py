@@ -91,7 +91,8 @@ def _question(plan: ColdPlan) -> str:
 
 def _account(plan: ColdPlan, done: Done, *, wanted: bool, dry_run: bool) -> str:
     lines = [
-        f"step {ruling.step} of series {ruling.series} was pinned or held just now, and stays" for ruling in done.spared
+        f"step {ruling.step} of series {ruling.series} was pinned, held or annotated just now, and stays"
+        for ruling in done.spared
     ]
     if wanted and plan.removals:
         size = format_size(sum(each.size_bytes for each in done.removed))

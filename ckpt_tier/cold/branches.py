@@ -1,4 +1,4 @@
-"""Abandoned branches as notes in the cold tier: everything that counts stands in the key, so a listing tells it all."""
+"""Branches that training has left, as notes in the cold tier."""
 
 from collections.abc import Iterable
 
@@ -7,10 +7,9 @@ import msgspec
 from ckpt_tier.cold import keys
 from ckpt_tier.cold.documents import encode
 from ckpt_tier.cold.manifests import Manifests
+from ckpt_tier.cold.notes import NOTE_FORMAT, list_notes
 from ckpt_tier.core.branches import Branch
 from ckpt_tier.core.units import format_time
-
-NOTE_FORMAT = 1
 
 
 class BranchNote(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,14 +23,7 @@ class BranchNote(msgspec.Struct, frozen=True, kw_only=True):
 
 def list_branches(manifests: Manifests, series: Iterable[str]) -> tuple[Branch, ...]:
     """The branches that training has left in these series."""
-    found = []
-    for name in series:
-        prefix = keys.notes_prefix(manifests.run, name)
-        for stat in manifests.store.list(prefix):
-            parsed = keys.parse_branch_name(stat.key.removeprefix(prefix))
-            if parsed is not None:
-                found.append(Branch(name, *parsed))
-    return tuple(found)
+    return list_notes(manifests, series).branches
 
 
 def write_branch(manifests: Manifests, branch: Branch) -> None:

@@ -9,11 +9,13 @@
 <run>/<series>/pins/000000740000.json
 <run>/<series>/tombstones/000000740000.<generation>.json
 <run>/<series>/notes/abandoned.000000740000.<microseconds since the epoch>.json
+<run>/<series>/notes/metric.000000740000.<generation>.<microseconds since the epoch>.<name>=<value>.json
 
 Where a share has no save id, its time of saving stands in its place: _at-<microseconds since the epoch>.
 """
 
 import re
+from urllib.parse import quote, unquote
 
 from ckpt_tier.core.nouns import ID_HEX_DIGITS, STEP_DIGITS
 
@@ -25,6 +27,10 @@ _MEMBER_FILE = re.compile(rf"(\d{{{STEP_DIGITS}}})/([0-9a-f]{{{ID_HEX_DIGITS}}})
 _RECEIPT = re.compile(r"(?P<save>[A-Za-z0-9_][A-Za-z0-9._-]{0,95})/rank-(?P<rank>\d{1,6})-of-(?P<world>\d{1,7})\.json")
 _CONFIG = re.compile(rf"([0-9a-f]{{{ID_HEX_DIGITS}}})\.toml")
 _BRANCH = re.compile(rf"abandoned\.(\d{{{STEP_DIGITS}}})\.(\d{{16}})\.json")
+_METRIC = re.compile(
+    rf"metric\.(\d{{{STEP_DIGITS}}})\.([0-9a-f]{{{ID_HEX_DIGITS}}})\.(\d{{16}})"
+    r"\.([A-Za-z0-9_.!~-]{1,160})=(-?\d[0-9.e-]{0,30})\.json"
+)
 _PIN = re.compile(rf"(\d{{{STEP_DIGITS}}})\.json")
 
 
@@ -121,6 +127,29 @@ def parse_branch_name(name: str) -> tuple[int, float] | None:
     """(step, seconds since the epoch) from the last segment of a branch's key; None for anything else."""
     match = _BRANCH.fullmatch(name)
     return (int(match[1]), int(match[2]) / 1e6) if match else None
+
+
+def metric_key(run: str, series: str, step: int, generation: str, at: int, name: str, value: float) -> str:
+    """`at` in microseconds since the epoch; `value` finite."""
+    # S3's documentation has "!" among the characters that are safe in keys, and "%" and "+" not.
+    written = quote(name, safe="").replace("%", "!")
+    number = repr(value).replace("+", "")
+    return f"{notes_prefix(run, series)}metric.{step_name(step)}.{generation}.{at:016d}.{written}={number}.json"
+
+
+def parse_metric_name(name: str) -> tuple[int, str, int, str, float] | None:
+    """(step, generation, microseconds since the epoch, metric, value) from the last segment of a metric's key; None for
+    anything else, and for what `metric_key` would write in another way."""
+    match = _METRIC.fullmatch(name)
+    if match is None:
+        return None
+    try:
+        metric, value = unquote(match[4].replace("!", "%"), errors="strict"), float(match[5])
+    except ValueError:
+        return None
+    found = (int(match[1]), match[2], int(match[3]), metric, value)
+    is_ours = metric.isprintable() and metric_key("", "", *found).rpartition("/")[2] == name
+    return found if is_ours else None
 
 
 def pins_prefix(run: str, series: str) -> str:

@@ -72,8 +72,8 @@ def _retention(section: str, where: str, keep_last: str | None) -> tuple[Key, ..
         Key(section, "keep_every", _WHOLE_FROM_1, values.at_least(1),
             f"Keeps {where} the steps that this number divides.", "50000", int, absent=absent),
         Key(section, "keep_best", "a table of metric, mode (min or max) and count", values.keep_best,
-            f"Keeps {where} so many of the best checkpoints by a metric that the hook was told. One without the "
-            "metric is never among the best. Without `count`, 1.",
+            f"Keeps {where} so many of the best checkpoints by a metric that the hook was told, or `annotate` noted "
+            "later. One without the metric is never among the best. Without `count`, 1.",
             '{metric = "loss", mode = "min", count = 3}', dict, absent=absent),
         Key(section, "keep_for", _DURATION, values.duration,
             f"Keeps {where} what was saved within this time of the newest save of its series, so a pause "
@@ -163,6 +163,17 @@ KEYS = (
     Key("upload", "attempts", _WHOLE_FROM_1, values.at_least(1),
         "How often an upload is tried, with growing pauses, before it counts as stalled; stalled ones are "
         "tried again later.", "8", int, "8"),
+    Key("save", "every", _WHOLE_FROM_1, values.at_least(1),
+        "`Tier.should_save` says yes once in so many steps: at the first step asked about that is one of their "
+        "multiples, or lies behind one.", "5000", int, absent="no such rule"),
+    Key("save", "interval", _DURATION + ", at least a second", values.period,
+        "`Tier.should_save` says yes when the last save is so long ago.", '"30m"', absent="no such rule"),
+    Key("save", "best", 'a metric, with ", min" or ", max" behind it', values.best,
+        "`Tier.should_save` says yes when it is given a value of this metric that is better than all that were saved. "
+        "Early in a training nearly every value is: see `min_gap`.", '"loss, min"', absent="no such rule"),
+    Key("save", "min_gap", 'a number of steps such as "500 steps", or a duration such as "10m"', values.gap,
+        "`Tier.should_save` says no, whatever the other rules say, when the last save is nearer than this. A save that "
+        "is asked for by a signal comes all the same.", '"500 steps"', absent="no such rule"),
     _choice("watch", "verify", ("off", "presence", "content"),
             "What the worker verifies again in the background: nothing; that every object is there, with its size and "
             "checksum (one small request each); every byte (reads everything, which a cloud bills as egress).",

@@ -12,6 +12,7 @@ from ckpt_tier.config.keys import KEYS, SECTIONS, defaults
 from ckpt_tier.config.model import ColdConfig, Config, HotConfig, UploadConfig, ValidateConfig, WatchConfig
 from ckpt_tier.config.sources import Written
 from ckpt_tier.config.values import Place
+from ckpt_tier.core.saving import SaveRules
 from ckpt_tier.errors import ConfigError
 
 FILE_NAME = "ckpt-tier.toml"
@@ -115,6 +116,7 @@ def _assembled(
         cold=cold,
         validate=ValidateConfig(**groups["validate"]),
         upload=UploadConfig(**groups["upload"]),
+        save=SaveRules(**groups["save"]),
         watch=WatchConfig(**groups["watch"]),
     )
 

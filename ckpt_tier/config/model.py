@@ -8,6 +8,7 @@ from typing import Literal, Self
 import msgspec
 
 from ckpt_tier.core.retention import KeepBest, KeepEvery, KeepFor, KeepLast, Policy
+from ckpt_tier.core.saving import SaveRules
 from ckpt_tier.core.units import parse_size
 from ckpt_tier.errors import UsageError
 
@@ -161,4 +162,5 @@ class Config(msgspec.Struct, frozen=True):
     cold: ColdConfig
     validate: ValidateConfig = ValidateConfig()
     upload: UploadConfig = UploadConfig()
+    save: SaveRules = SaveRules()
     watch: WatchConfig = WatchConfig()

@@ -114,6 +114,7 @@ _WRITERS: dict[Callable[..., Any], Callable[[Any], str]] = {
     values.duration: _duration,
     values.grace: _duration,
     values.period: _duration,
+    values.gap: lambda gap: _duration(gap.seconds) if gap.steps is None else f"{gap.steps} steps",
     values.rate: lambda rate: f"{_size(rate)}/s",
     values.free_space: lambda amount: str(amount) if amount.size is None else _size(amount.size),
 }

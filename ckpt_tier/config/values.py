@@ -13,8 +13,10 @@ from typing import Any
 import msgspec
 
 from ckpt_tier.config.model import FreeSpace
+from ckpt_tier.core.metrics import Best
 from ckpt_tier.core.nouns import check_name, is_id
 from ckpt_tier.core.retention import KeepBest
+from ckpt_tier.core.saving import Gap
 from ckpt_tier.core.units import parse_duration, parse_rate
 from ckpt_tier.errors import UsageError
 
@@ -136,6 +138,17 @@ def period(value: str, place: Place) -> float:
     if seconds < 1:
         raise UsageError("it is less than a second")
     return seconds
+
+
+def gap(value: str, place: Place) -> Gap:
+    found = Gap.parse(_short(value))
+    if (found.seconds or 0.0) > _CENTURY:
+        raise UsageError("it is longer than 100 years")
+    return found
+
+
+def best(value: str, place: Place) -> Best:
+    return Best.parse(_short(value))
 
 
 def rate(value: str, place: Place) -> int:

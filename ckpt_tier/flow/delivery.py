@@ -12,7 +12,7 @@ from ckpt_tier.flow.ingest import locate
 from ckpt_tier.flow.known import Known
 from ckpt_tier.flow.meter import Pace
 from ckpt_tier.flow.parts import Parts
-from ckpt_tier.flow.proof import generation_with, has_save, prove_committed
+from ckpt_tier.flow.proof import has_save, manifest_with, prove_committed
 from ckpt_tier.flow.retry import persistently
 from ckpt_tier.flow.upload import PrunedError, commit, note_committed, upload
 from ckpt_tier.journal.saves import Save
@@ -65,15 +65,16 @@ def deliver(parts: Parts, known: Known, pace: Pace, save: Save, kind: Kind) -> S
 
 
 def _found_again(parts: Parts, known: Known, save: Save) -> Save:
-    """What scanning found, with the generation that it belongs to, if it was committed or pruned before the journal
-    was lost: a share must not be taken for a checkpoint, nor for a share of another save."""
+    """What scanning found, with the generation that it belongs to and the metrics that the hook had said, if it was
+    committed or pruned before the journal was lost: a share must not be taken for a checkpoint, nor for a share of
+    another save."""
     if save.ticket is not None:
         return save
     manifests, window = parts.cold.manifests, parts.config.hot.set_window
     if any((series, step) == (save.series, save.step) for series, step, _ in known.committed):
-        generation = generation_with(manifests, save, window)
-        if generation is not None:
-            return msgspec.structs.replace(save, generation=generation)
+        manifest = manifest_with(manifests, save, window)
+        if manifest is not None:
+            return msgspec.structs.replace(save, generation=manifest.generation, metrics=manifest.metrics)
     for (series, step, buried), at in known.marks.tombstones.items():
         if (series, step) == (save.series, save.step):
             tombstone = read_tombstone(manifests, series, step, buried)

@@ -1,7 +1,7 @@
 """Which hot copies stay and which go: by retention, by what is stronger, and by what a full disk adds. Pure."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -32,6 +32,7 @@ class _Together(msgspec.Struct, frozen=True):
     is_valid: bool
     """What retention may count: shares are a checkpoint only together, which their manifest proves."""
     abandoned: bool
+    metrics: Mapping[str, float]
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -42,7 +43,7 @@ class _Together(msgspec.Struct, frozen=True):
             step=first.step,
             saved_at=max(save.saved_at for save in self.saves),
             generation=first.generation or "",
-            metrics={name: value for save in reversed(self.saves) for name, value in save.metrics.items()},
+            metrics=self.metrics,
             abandoned=self.abandoned,
         )
 
@@ -57,9 +58,20 @@ def _together(copies: Iterable[Save], view: View) -> list[_Together]:
             saves=tuple(sorted(saves, key=lambda save: save.rank or 0)),
             is_valid=all(save.state in VALID and (not save.is_share or is_committed(save, view)) for save in saves),
             abandoned=any(branch_of(view.branches, save.series, save.step, save.saved_at) for save in saves),
+            metrics=_metrics(saves, view),
         )
         for saves in by_step.values()
     ]
+
+
+def _metrics(saves: Iterable[Save], view: View) -> dict[str, float]:
+    """Of the hot copies of one step: of several ranks the lowest, and before all what was noted later."""
+    metrics: dict[str, float] = {}
+    for save in sorted(saves, key=lambda save: save.rank or 0, reverse=True):
+        metrics |= save.metrics
+    for save in saves:
+        metrics |= view.metrics.get((save.series, save.step, save.generation or ""), {})
+    return metrics
 
 
 def _ruled(copies: list[Save], view: View) -> Iterator[Action]:

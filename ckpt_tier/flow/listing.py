@@ -7,6 +7,7 @@ import msgspec
 from ckpt_tier.cold.branches import list_branches
 from ckpt_tier.cold.manifest import Manifest
 from ckpt_tier.cold.manifests import Entry, Manifests
+from ckpt_tier.cold.notes import NO_NOTES, Notes, metrics_of
 from ckpt_tier.core.branches import Branch, branch_of
 from ckpt_tier.core.events import Emit, PassedOver
 from ckpt_tier.core.states import State
@@ -49,7 +50,7 @@ def merge(
     hot: Iterable[HotCopy],
     saves: Iterable[Save],
     pins: Mapping[tuple[str, int], str] | None = None,
-    branches: Iterable[Branch] = (),
+    notes: Notes = NO_NOTES,
 ) -> list[Listed]:
     """Both tiers in one list, by series and step."""
     rows: dict[tuple[str, int, str], Listed] = {}
@@ -64,7 +65,7 @@ def merge(
             saved_at=manifest.saved_at if manifest else None,
             committed_at=format_time(entry.committed_at),
             size_bytes=manifest.size if manifest else None,
-            metrics=manifest.metrics if manifest else {},
+            metrics=metrics_of(manifest, notes) if manifest else {},
         )
     known = {(save.path, save.stamp): save for save in saves}
     brought_back = {
@@ -85,7 +86,7 @@ def merge(
     listed = [rows[key] for key in sorted(rows)]
     return [
         msgspec.structs.replace(
-            row, pin=(pins or {}).get((row.series, row.step)), abandoned=_is_abandoned(row, branches)
+            row, pin=(pins or {}).get((row.series, row.step)), abandoned=_is_abandoned(row, notes.branches)
         )
         for row in listed
     ]

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from ckpt_tier.cold.branches import list_branches
 from ckpt_tier.cold.manifests import Manifests
+from ckpt_tier.cold.notes import list_notes
 from ckpt_tier.cold.pins import list_pins
 from ckpt_tier.cold.tombstones import list_tombstones
 from ckpt_tier.config import Config
@@ -28,20 +28,24 @@ class Marks(msgspec.Struct, frozen=True):
         pins: (series, step).
         tombstones: (series, step, generation), and the second at which the store took each.
         branches: those that training has left.
+        metrics: (series, step, generation), and the metrics that were noted after it was committed.
     """
 
     pins: frozenset[tuple[str, int]] = frozenset()
     tombstones: Mapping[tuple[str, int, str], float] = {}
     branches: tuple[Branch, ...] = ()
+    metrics: Mapping[tuple[str, int, str], Mapping[str, float]] = {}
 
 
 def list_marks(manifests: Manifests, oldest: Mapping[str, int]) -> Marks:
     """The marks of these series, tombstones from the given steps on. To be listed after the manifests: a prune writes
     the tombstone before it deletes the manifest."""
+    notes = list_notes(manifests, oldest)
     return Marks(
         pins=frozenset(list_pins(manifests, oldest)),
         tombstones=list_tombstones(manifests, oldest),
-        branches=list_branches(manifests, oldest),
+        branches=notes.branches,
+        metrics=notes.metrics,
     )
 
 
@@ -98,6 +102,7 @@ def observe(
         tombstones=marks.tombstones,
         damaged=frozenset(damaged),
         branches=marks.branches,
+        metrics=marks.metrics,
     )
     return view, found
 

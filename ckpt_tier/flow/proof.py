@@ -84,8 +84,8 @@ def prove_committed(manifests: Manifests, save: Save) -> None:
     prove_present(manifests.store, manifest.files)
 
 
-def generation_with(manifests: Manifests, save: Save, window: float) -> str | None:
-    """The committed generation that this save is part of; None if there is none.
+def manifest_with(manifests: Manifests, save: Save, window: float) -> Manifest | None:
+    """The manifest of the committed generation that this save is part of; None if there is none.
 
     The same bytes in a generation of another save don't count: their set has yet to be made whole. What the hook
     brought is of the same save by its id and time; what scanning found again, by the times of its files.
@@ -94,8 +94,9 @@ def generation_with(manifests: Manifests, save: Save, window: float) -> str | No
         if entry.step != save.step:
             break
         with contextlib.suppress(IntegrityError, MissingKeyError):
-            if has_save(manifests.read(entry), save, window):
-                return entry.generation
+            manifest = manifests.read(entry)
+            if has_save(manifest, save, window):
+                return manifest
     return None
 
 

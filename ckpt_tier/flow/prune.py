@@ -12,16 +12,17 @@ A pin that is put between 1 and 3 comes too late, by the time of two requests; `
 pin, and says so. Nothing here deletes data, and every step can be taken again.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
 from ckpt_tier.cold.manifest import Manifest
 from ckpt_tier.cold.manifests import Entry, Manifests
+from ckpt_tier.cold.notes import NO_NOTES, Notes, metrics_of
 from ckpt_tier.cold.pins import is_pinned
 from ckpt_tier.cold.tombstones import Tombstone, bury
-from ckpt_tier.core.branches import Branch, branch_of
+from ckpt_tier.core.branches import branch_of
 from ckpt_tier.core.retention import Checkpoint, Policy
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import CkptTierError
@@ -43,33 +44,37 @@ class Ruling(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
 
 
+def as_checkpoints(found: Mapping[Entry, Manifest], notes: Notes) -> dict[Entry, Checkpoint]:
+    """What is committed, as retention sees it, by series and step."""
+    return {
+        entry: Checkpoint(
+            series=entry.series,
+            step=entry.step,
+            saved_at=found[entry].saved,
+            generation=entry.generation,
+            metrics=metrics_of(found[entry], notes),
+            abandoned=branch_of(notes.branches, entry.series, entry.step, found[entry].saved) is not None,
+        )
+        for entry in sorted(found)
+    }
+
+
 def rule(
     policy: Policy,
     found: Mapping[Entry, Manifest],
     damaged: Mapping[Entry, CkptTierError],
     protected: Mapping[tuple[str, int], str],
     now: float,
-    branches: Iterable[Branch] = (),
+    notes: Notes = NO_NOTES,
 ) -> list[Ruling]:
     """A ruling for each committed generation, by series and step. Pure.
 
     `protected` gives the reason why a (series, step) stays whatever the policy says: a pin or a hold. A manifest that
     can't be read is never removed, and never stands for the newest; nor does one on a branch that training has left.
     """
-    entries = sorted(found)
-    checkpoints = [
-        Checkpoint(
-            series=entry.series,
-            step=entry.step,
-            saved_at=found[entry].saved,
-            generation=entry.generation,
-            metrics=found[entry].metrics,
-            abandoned=branch_of(branches, entry.series, entry.step, found[entry].saved) is not None,
-        )
-        for entry in entries
-    ]
+    checkpoints = as_checkpoints(found, notes)
     rulings = []
-    for entry, verdict in zip(entries, policy.judge(checkpoints, now), strict=True):
+    for entry, verdict in zip(checkpoints, policy.judge(list(checkpoints.values()), now), strict=True):
         guard = protected.get((entry.series, entry.step))
         reasons = verdict.reasons
         if guard is not None:

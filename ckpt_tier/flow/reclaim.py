@@ -16,6 +16,9 @@ object old; then (c) shows the manifest. What stays open is a process that is st
 it takes to write the object anew, look at it and commit: `evict` looks at every object again before it deletes the hot
 copy, but a stop that lasts beyond that as well would lose the checkpoint; `verify` reports what is missing.
 
+The metrics that were noted of a pruned generation go the same way, since an undone prune wants them back: in step 4,
+once no manifest of the generation is in (a) and (c), and note and tombstone are older than the grace.
+
 A crash anywhere leaves some of the objects of step 4: nothing refers to them, and the next prune frees them. A
 manifest that can't be read protects all data of its step; a name among the manifests that this version can't read
 protects the whole series; a key below ``data/`` that is not a member's file is never touched.
@@ -46,11 +49,13 @@ class References(msgspec.Struct, frozen=True):
         members: (step, member id).
         unreadable: steps of manifests that can't be read: all their data counts as referred to.
         unknown: names among the manifests that this version can't read: the whole series counts as referred to.
+        generations: (step, generation), readable or not.
     """
 
     members: frozenset[tuple[int, str]]
     unreadable: frozenset[int]
     unknown: tuple[str, ...] = ()
+    generations: frozenset[tuple[int, str]] = frozenset()
 
 
 class Loose(msgspec.Struct, frozen=True):
@@ -70,11 +75,32 @@ def find_loose(manifests: Manifests, series: str, grace: float, now: float) -> L
     prefix = keys.data_prefix(manifests.run, series)
     tombstones = list_tombstones(manifests, {series: 0})
     data = list(manifests.store.list(prefix))
+    notes = list(manifests.store.list(keys.notes_prefix(manifests.run, series)))
     after = _references(manifests, series)
     loose = sort_out(data, prefix, (before, after), tombstones, grace, now)
     promised = _promised(manifests, series, {_step_of(stat, prefix) for stat in loose.due}, tombstones)
-    due = tuple(stat for stat in loose.due if keys.parse_data_name(stat.key.removeprefix(prefix)) not in promised)
-    return msgspec.structs.replace(loose, due=due)
+    due = [stat for stat in loose.due if keys.parse_data_name(stat.key.removeprefix(prefix)) not in promised]
+    pruned = {(step, generation): at for (_, step, generation), at in tombstones.items()}
+    due += past_notes(notes, (before, after), pruned, grace, now)
+    return msgspec.structs.replace(loose, due=tuple(due))
+
+
+def past_notes(
+    notes: Iterable[Stat],
+    looks: tuple[References, References],
+    pruned: Mapping[tuple[int, str], float],
+    grace: float,
+    now: float,
+) -> Iterator[Stat]:
+    """Which notes are metrics of a generation that is gone for good. Pure; `pruned` by (step, generation)."""
+    if looks[0].unknown or looks[1].unknown:
+        return
+    committed = looks[0].generations | looks[1].generations
+    for stat in notes:
+        parsed = keys.parse_metric_name(stat.key.rpartition("/")[2])
+        at = pruned.get(parsed[:2]) if parsed and parsed[:2] not in committed else None
+        if at is not None and max(stat.modified, at) + grace < now:
+            yield stat
 
 
 def _step_of(stat: Stat, prefix: str) -> int:
@@ -193,4 +219,5 @@ def _references(manifests: Manifests, series: str) -> References:
         members=frozenset((entry.step, member.id) for entry, manifest in found.items() for member in manifest.members),
         unreadable=frozenset(entry.step for entry in damaged),
         unknown=tuple(unknown),
+        generations=frozenset((entry.step, entry.generation) for entry in entries),
     )

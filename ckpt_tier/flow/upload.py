@@ -18,7 +18,7 @@ from ckpt_tier.flow.ingest import locate, software_versions
 from ckpt_tier.flow.line import JOBS
 from ckpt_tier.flow.meter import Meter, Pace, file_meter
 from ckpt_tier.flow.parts import Parts
-from ckpt_tier.flow.proof import generation_with, prove_arrived, prove_present
+from ckpt_tier.flow.proof import manifest_with, prove_arrived, prove_present
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.store.protocol import Source
 from ckpt_tier.system.streams import at_once
@@ -136,9 +136,9 @@ def _refuse_pruned(parts: Parts, manifest: Manifest) -> None:
 
 
 def _commit_share(parts: Parts, save: Save, begun: float) -> Save:
-    generation = generation_with(parts.cold.manifests, save, parts.config.hot.set_window)
-    if generation is not None:  # another rank was the last, and has committed it
-        return note_committed(parts, msgspec.structs.replace(save, generation=generation), adopted=True)
+    there = manifest_with(parts.cold.manifests, save, parts.config.hot.set_window)
+    if there is not None:  # another rank was the last, and has committed it
+        return note_committed(parts, msgspec.structs.replace(save, generation=there.generation), adopted=True)
     manifest = _whole(parts, save)
     if isinstance(manifest, Waiting):
         return _wait(parts, save, manifest)

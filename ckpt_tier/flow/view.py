@@ -54,6 +54,7 @@ class View(msgspec.Struct, frozen=True):
         busy: rows that are being uploaded now.
         tombstones: generations that were pruned from the cold tier, and when, at least from the oldest hot step on.
         branches: those that training has left.
+        metrics: of (series, step, generation): what was noted after it was committed, stronger than the save's own.
         damaged: (series, step, generation) of what is committed, but was found missing or damaged in the cold tier.
     """
 
@@ -72,6 +73,7 @@ class View(msgspec.Struct, frozen=True):
     tombstones: Mapping[tuple[str, int, str], float] = {}
     damaged: frozenset[tuple[str, int, str]] = frozenset()
     branches: tuple[Branch, ...] = ()
+    metrics: Mapping[tuple[str, int, str], Mapping[str, float]] = {}
 
 
 def row_of_ticket(ticket: Ticket) -> Save:

@@ -25,7 +25,9 @@ from ckpt_tier.config import (
     render,
 )
 from ckpt_tier.config.values import Place
+from ckpt_tier.core.metrics import Best
 from ckpt_tier.core.retention import KeepBest, KeepEvery, KeepFor, KeepLast, Policy
+from ckpt_tier.core.saving import Gap, SaveRules
 from ckpt_tier.errors import ConfigError, UsageError
 
 ENV = {"HOME": "/home/someone"}
@@ -113,6 +115,11 @@ def test_every_key_is_read_into_what_it_means(tmp_path: Path) -> None:
         order = "oldest"
         bandwidth = "200MB/s"
         attempts = 3
+        [save]
+        every = 5_000
+        interval = "30m"
+        best = "accuracy, max"
+        min_gap = "500 steps"
         [watch]
         verify = "content"
         verify_every = "12h"
@@ -150,6 +157,7 @@ def test_every_key_is_read_into_what_it_means(tmp_path: Path) -> None:
         ),
         validate=ValidateConfig(level="deep", on_rejected="aside", non_finite="reject", custom="my.module:check"),
         upload=UploadConfig(order="oldest", bandwidth=200_000_000, attempts=3),
+        save=SaveRules(every=5000, interval=1800.0, best=Best("accuracy", "max"), min_gap=Gap(steps=500)),
         watch=WatchConfig(verify="content", verify_every=43_200.0),
     )
 
@@ -160,6 +168,7 @@ STRUCTS: dict[str, type[msgspec.Struct]] = {
     "validate": ValidateConfig,
     "cold": ColdConfig,
     "upload": UploadConfig,
+    "save": SaveRules,
     "watch": WatchConfig,
 }
 
@@ -208,6 +217,25 @@ def test_ranks_are_a_number_or_auto_which_is_the_same_as_leaving_it_out(
     line: str, env: dict[str, str], meaning: int | None, tmp_path: Path
 ) -> None:
     assert loaded(tmp_path, section("hot", line), **env).hot.ranks == meaning
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("every = 0", "it is less than 1"),
+        ('interval = "0s"', "it is less than a second"),
+        ('best = "loss, least"', "does not say min or max"),
+        ('best = ", min"', "names no metric"),
+        ('min_gap = "500"', "is no gap"),
+        ("min_gap = 500", "it is a number without quotes"),
+        ('min_gap = "101w 5h"', "is no gap"),
+        ('min_gap = "6000w"', "it is longer than 100 years"),
+    ],
+)
+def test_a_rule_for_saving_that_can_not_be_is_refused_with_an_example(line: str, reason: str, tmp_path: Path) -> None:
+    error = refused(tmp_path, MINIMAL + f"[save]\n{line}\n")
+    assert reason in str(error)
+    assert "for example" in error.fix
 
 
 @pytest.mark.parametrize(
@@ -636,6 +664,12 @@ def configs(draw: st.DrawFn) -> Config:
             order=draw(st.sampled_from(["newest", "oldest"])),
             bandwidth=draw(st.none() | st.integers(1, 2**52)),
             attempts=draw(st.integers(1, 10**6)),
+        ),
+        save=SaveRules(
+            every=draw(st.none() | st.integers(1, 10**9)),
+            interval=draw(st.none() | st.floats(1, 10**8)),
+            best=draw(st.none() | st.builds(Best, metric_names, st.sampled_from(["min", "max"]))),
+            min_gap=draw(st.none() | st.builds(Gap, st.integers(0, 10**9)) | st.builds(Gap, st.none(), seconds)),
         ),
     )
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -249,5 +250,5 @@ def test_the_worker_is_started_in_a_session_of_its_own_with_the_overrides(
         time.sleep(0.05)
     said = log.read_text()
     assert "-m ckpt_tier sync --watch --for-training run=other" in said
-    words = dict(word.split("=") for word in said.replace("= ", "=").split() if "=" in word)
+    words = dict(word.split("=") for word in re.sub("= +", "=", said).split() if "=" in word)
     assert words["sid"] == words["pid"]
