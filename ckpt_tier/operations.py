@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ckpt_tier.core.nouns import check_name
-from ckpt_tier.errors import IntegrityError, NotFoundError, UnavailableError
+from ckpt_tier.errors import IntegrityError, NoColdTierError, NotFoundError, UnavailableError
 from ckpt_tier.inbox import HIDDEN
 from ckpt_tier.wiring import Wiring
 
@@ -102,7 +102,7 @@ class Operations:
         pins: dict[tuple[str, int], str] = {}
         branches: tuple[Branch, ...] = ()
         try:
-            with contextlib.suppress(NotFoundError):  # the run has not begun
+            with contextlib.suppress(NotFoundError, NoColdTierError):  # the run has not begun, or never will
                 entries = self.entries(series)
                 cold = self._wiring.cold.manifests
                 manifests, _ = cold.read_all(reversed(entries), None if read_all else READ_AT_MOST)
@@ -131,11 +131,11 @@ class Operations:
         try:
             entries = self.entries()
             manifests, _ = self._wiring.cold.manifests.read_all(reversed(entries), READ_AT_MOST)
-        except NotFoundError:
-            entries = []  # the run has not begun
+        except (NotFoundError, NoColdTierError):
+            entries = []  # the run has not begun, or never will
         except UnavailableError as error:
             problem = str(error)
-        view, warnings = self._view(entries, ask_cold=False)
+        view, warnings = self._view(entries if self._config.has_cold else None, ask_cold=False)
         lock = self._wiring.worker_lock("")
         holder = lock.holder() if lock.is_held() else None
         return status(
@@ -144,7 +144,7 @@ class Operations:
             hot_path=str(self._config.hot.path),
             disk_total=space(self._config.hot.path).total,
             cold=ColdStatus(
-                url=self._wiring.store.url,
+                url=self._wiring.store.url if self._config.has_cold else "",
                 error=problem,
                 last_seen_at=format_time(facts.last_pass_at) if facts.last_pass_at else None,
             ),

@@ -19,7 +19,7 @@ import msgspec
 from ckpt_tier.config import Config, load
 from ckpt_tier.core.nouns import DEFAULT_SERIES, Pass, check_name, check_save_id, check_step
 from ckpt_tier.core.units import format_time
-from ckpt_tier.errors import CancelledError, ConfigError, UsageError
+from ckpt_tier.errors import CancelledError, ConfigError, NoColdTierError, UsageError
 from ckpt_tier.inbox import HIDDEN, Ticket
 from ckpt_tier.job import SAVE_ID, Passes, job_id, own_rank, world_size_here
 from ckpt_tier.operations import HOOK_ERRORS, Operations
@@ -71,7 +71,8 @@ def open(  # noqa: A001 (the interface's name: ckpt_tier.open)
         process_group: of torch.distributed: makes `restore`, and nothing else, a collective of this group, in which
             all ranks get the same step or all raise.
 
-    Raises ConfigError. Everything after this call is guarded: no failure of the tier stops training.
+    Raises ConfigError, also where no cold tier is configured. Everything after this call is guarded: no failure of the
+    tier stops training.
     """
     if isinstance(config, Config):
         if worker and config.file is None:
@@ -83,6 +84,8 @@ def open(  # noqa: A001 (the interface's name: ckpt_tier.open)
     else:
         path = None if config is None else Path(config)
         config = load(path, env=os.environ, cwd=Path.cwd(), arguments={"cold.url": url, "run": run})
+    if not config.has_cold:
+        raise NoColdTierError
     return Tier(
         config, overrides={"CKPT_TIER_COLD__URL": url, "CKPT_TIER_RUN": run}, worker=worker, process_group=process_group
     )

@@ -98,8 +98,8 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ColdStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The cold tier. `error` is empty if it could be listed now. `last_verified_at`: when the worker verified a
-    checkpoint again at last, in the background."""
+    """The cold tier; `url` is empty where there is none. `error` is empty if it could be listed now.
+    `last_verified_at`: when the worker verified a checkpoint again at last, in the background."""
 
     url: str
     error: str = ""
