@@ -230,6 +230,34 @@ class Tier:
             told.append((ticket.series or DEFAULT_SERIES, ticket.step))
         return Drained(committed=tuple(dict.fromkeys(committed)), pending=tuple(dict.fromkeys(pending)))
 
+    def make_room(self, bytes: int, timeout: float = 60.0) -> bool:  # noqa: A002 (the interface's name)
+        """Asks the worker to evict what the cold tier provably holds, oldest first, until `bytes` are free, and for
+        what others ask meanwhile; waits for that at most `timeout` seconds (an hour at the longest).
+
+        Returns whether so much is free now. That is no reservation: what is free may be taken by somebody else.
+        Starts a worker if this `Tier` may and none runs; without one it returns at once. Never raises.
+        """
+        from ckpt_tier.hot.room import LONGEST, request, requested
+        from ckpt_tier.hot.space import space
+
+        hot, clock = self.config.hot.path, self._clock
+        try:
+            if space(hot).free >= bytes + requested(hot, clock.now()):
+                return True
+            patience = min(timeout, LONGEST)
+            deadline = clock.monotonic() + patience
+            with request(hot, bytes, clock.now() + patience):
+                while space(hot).free < max(bytes, requested(hot, clock.now())):
+                    if not self._ensure_worker() or clock.monotonic() >= deadline:
+                        break
+                    clock.sleep(0.1)
+            return space(hot).free >= bytes
+        except CancelledError:
+            return False
+        except Exception as error:  # noqa: BLE001 (whatever it is, training goes on)
+            self._complain(f"no room was made: {error}")
+            return False
+
     def restore(
         self,
         step: int | None = None,

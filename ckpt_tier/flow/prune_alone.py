@@ -35,7 +35,7 @@ from ckpt_tier.system.durable import fsync_file, fsync_folder
 
 SHARE = "one rank's share: only a commit in a cold tier shows that a checkpoint of several is whole"
 HANDED_OVER = "handed over by the hook for an upload"
-NOT_READ = "it changed while it was read"
+NOT_READ = "not validated"
 
 
 def look(parts: HotParts, layout: Layout) -> tuple[View, Scan]:
