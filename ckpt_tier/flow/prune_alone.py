@@ -15,7 +15,10 @@ The order of deleting, and what a crash leaves between every two lines of it:
 Lines 2 to 6 for each copy.
 """
 
+import dataclasses
 from collections.abc import Iterable
+
+import msgspec
 
 from ckpt_tier.core.events import NotEvicted
 from ckpt_tier.core.states import VALID, State
@@ -44,11 +47,20 @@ def look(parts: HotParts, layout: Layout) -> tuple[View, Scan]:
 
 
 def read_all(parts: HotParts, layout: Layout, series: str | None) -> None:
-    """Validates every copy that has settled and that the journal has no word for, newest first."""
+    """Validates every copy that has settled and that the journal has no word for, newest first, every checksum at
+    least; and forgets what the trainer has deleted, which no cold tier that is added later shall report as lost."""
+    if parts.config.validate.level == "fast":
+        full = msgspec.structs.replace(parts.config.validate, level="full")
+        parts = dataclasses.replace(parts, config=msgspec.structs.replace(parts.config, validate=full))
     for action in reconcile(look(parts, layout)[0]):
-        if action.kind is Kind.VALIDATE and action.save is not None and series in (None, action.series):
+        save = action.save
+        if save is None:
+            continue
+        if action.kind is Kind.VALIDATE and series in (None, action.series):
             parts.clock.sleep(0)
-            ingest.take_up(parts, action.save)
+            ingest.take_up(parts, save)
+        elif action.kind in (Kind.LOSE, Kind.FORGET) and save.ticket is None:
+            parts.journal.forget(save.id)
 
 
 def rule_on_all(view: View) -> list[tuple[Ruling, Action]]:

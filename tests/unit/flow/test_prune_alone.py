@@ -158,6 +158,21 @@ def test_a_disk_that_does_not_flush_deletes_nothing(tiers: TwoTiers) -> None:
     assert tiers.hot_steps("0") == [0, 1, 2, 3, 4]
 
 
+def test_every_checksum_is_read_though_uploads_are_checked_fast(tiers: TwoTiers) -> None:
+    tiers.set(validate={"level": "fast"})
+    spoil(tiers, 4)
+    assert {r.step for r in plan(tiers, "0").rulings if r.reasons[0].startswith("not counted")} == {4}
+
+
+def test_a_cold_tier_that_is_added_later_misses_nothing_of_what_was_pruned_or_deleted(tiers: TwoTiers) -> None:
+    delete(tiers)
+    tiers.path(3).unlink()
+    plan(tiers)
+    tiers.set(cold={"url": str(tiers.cold)})
+    assert tiers.sync().attention() is None
+    assert tiers.cold_steps() == [4]
+
+
 def test_two_prunes_at_once_are_one_too_many(tiers: TwoTiers) -> None:
     with FileLock(tiers.hot / ".ckpt-tier/worker.lock", "test").acquire(""), pytest.raises(ConflictError):
         plan(tiers)
