@@ -242,8 +242,11 @@ class Tier:
 
         hot, clock = self.config.hot.path, self._clock
         try:
-            if space(hot).free >= bytes + requested(hot, clock.now()):
+            disk = space(hot)
+            if disk.free >= bytes + requested(hot, clock.now()):
                 return True
+            if bytes > disk.total:  # all would go, in vain
+                return False
             patience = min(timeout, LONGEST)
             deadline = clock.monotonic() + patience
             with request(hot, bytes, clock.now() + patience):

@@ -78,22 +78,28 @@ def test_where_there_is_room_nothing_goes_and_nobody_is_asked(tiers: TwoTiers) -
 
 
 def test_the_newest_stays_and_the_answer_is_no(tiers: TwoTiers) -> None:
-    assert not make_room(tiers, 10**9, timeout=5)
+    total = sum(path.stat().st_size for path in tiers.hot.rglob("*.pt"))
+    assert not make_room(tiers, total, timeout=5)
     assert tiers.hot_steps() == [3]
     tiers.sync()
     assert tiers.hot_steps() == [3]
 
 
+def test_more_than_the_whole_disk_is_refused_before_anything_goes(tiers: TwoTiers) -> None:
+    assert not make_room(tiers, 10**9)
+    assert tiers.hot_steps() == [0, 1, 2, 3]
+
+
 def test_without_a_worker_the_answer_comes_at_once(tiers: TwoTiers) -> None:
     before = tiers.clock.now()
-    assert not tiers.tier().make_room(10**6, timeout=60)
+    assert not tiers.tier().make_room(2000, timeout=60)
     assert tiers.clock.now() == before
     assert list((tiers.hot / ".ckpt-tier/room").iterdir()) == []
 
 
 def test_whatever_fails_is_said_and_never_raised(tiers: TwoTiers) -> None:
     (tiers.hot / ".ckpt-tier/room").write_text("in the way")
-    assert not tiers.tier().make_room(10**6)
+    assert not tiers.tier().make_room(2000)
     assert "no room was made" in (tiers.hot / ".ckpt-tier/hook-errors.log").read_text()
 
 
