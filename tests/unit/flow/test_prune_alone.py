@@ -9,6 +9,7 @@ import pytest
 from ckpt_tier.errors import ConflictError, NoColdTierError
 from ckpt_tier.flow import evict, prune_alone
 from ckpt_tier.hot.holds import hold
+from ckpt_tier.journal.saves import Save
 from ckpt_tier.pruning import HotPlan, Pruning
 from ckpt_tier.system.locks import FileLock
 from tests.builders import TwoTiers, flip_a_bit
@@ -127,19 +128,21 @@ def test_what_was_read_once_is_not_read_again(tiers: TwoTiers) -> None:
         assert len(delete(tiers)) == 6
 
 
-def test_nothing_goes_if_one_that_should_stay_is_taken_away_meanwhile(tiers: TwoTiers) -> None:
-    agreed = plan(tiers)
-    taken = tiers.path(4)
+def test_nothing_more_goes_once_one_that_should_stay_is_taken_away_meanwhile(tiers: TwoTiers) -> None:
+    asked = []
     real = prune_alone.Staying.why_not
 
-    def take_first(staying: prune_alone.Staying, save: object) -> str:
-        taken.unlink(missing_ok=True)
-        return real(staying, save)  # type: ignore[arg-type]
+    def taken_after_the_first(staying: prune_alone.Staying, save: Save) -> str:
+        asked.append(save)
+        if len(asked) == 2:
+            tiers.path(4).unlink()
+        return real(staying, save)
 
-    with mock.patch.object(prune_alone.Staying, "why_not", take_first):
-        delete(tiers, agreed)
-    assert tiers.hot_steps("0") == [0, 1, 2, 3]
+    with mock.patch.object(prune_alone.Staying, "why_not", taken_after_the_first):
+        delete(tiers)
+    assert tiers.hot_steps("0") == [1, 2, 3]
     assert tiers.hot_steps("1") == [3, 4]
+    assert any("model_step_4.pt, which should stay, is gone" in str(event) for event in tiers.events)
 
 
 def test_what_stays_is_on_the_disk_before_anything_goes(tiers: TwoTiers) -> None:
@@ -165,12 +168,12 @@ def test_every_checksum_is_read_though_uploads_are_checked_fast(tiers: TwoTiers)
 
 
 def test_a_cold_tier_that_is_added_later_misses_nothing_of_what_was_pruned_or_deleted(tiers: TwoTiers) -> None:
-    delete(tiers)
-    tiers.path(3).unlink()
     plan(tiers)
+    tiers.path(3).unlink()
+    delete(tiers)
     tiers.set(cold={"url": str(tiers.cold)})
     assert tiers.sync().attention() is None
-    assert tiers.cold_steps() == [4]
+    assert tiers.cold_steps() == [2, 4]
 
 
 def test_two_prunes_at_once_are_one_too_many(tiers: TwoTiers) -> None:
