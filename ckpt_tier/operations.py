@@ -14,20 +14,23 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ckpt_tier.core.nouns import check_name
-from ckpt_tier.errors import IntegrityError, NotFoundError, UnavailableError
+from ckpt_tier.errors import IntegrityError, NoColdTierError, NotFoundError, UnavailableError
 from ckpt_tier.inbox import HIDDEN
 from ckpt_tier.wiring import Wiring
 
 if TYPE_CHECKING:
     from ckpt_tier.cold.manifest import Manifest
     from ckpt_tier.cold.manifests import Entry
+    from ckpt_tier.config import FreeSpace
     from ckpt_tier.core.events import Emit
     from ckpt_tier.flow.actions import Action
+    from ckpt_tier.flow.disk import DiskReport
     from ckpt_tier.flow.listing import Listed
     from ckpt_tier.flow.observe import Marks
     from ckpt_tier.flow.status import Status
     from ckpt_tier.flow.verify import Verified
     from ckpt_tier.flow.view import View
+    from ckpt_tier.journal.journal import Facts
     from ckpt_tier.journal.saves import Save
 
 HOOK_ERRORS = "hook-errors.log"
@@ -101,7 +104,7 @@ class Operations:
         pins: dict[tuple[str, int], str] = {}
         notes = NO_NOTES
         try:
-            with contextlib.suppress(NotFoundError):  # the run has not begun
+            with contextlib.suppress(NotFoundError, NoColdTierError):  # the run has not begun, or never will
                 entries = self.entries(series)
                 cold = self._wiring.cold.manifests
                 manifests, _ = cold.read_all(reversed(entries), None if read_all else READ_AT_MOST)
@@ -121,19 +124,10 @@ class Operations:
         from ckpt_tier.core.units import format_time
         from ckpt_tier.flow.status import ColdStatus, WorkerStatus, status
         from ckpt_tier.hot.space import space
-        from ckpt_tier.journal.journal import Facts, peek, peek_verdicts
+        from ckpt_tier.journal.journal import peek_verdicts
 
-        _, facts = peek(self._config.state_dir) or ([], Facts())
-        entries: list[Entry] | None = None
-        manifests: dict[Entry, Manifest] = {}
-        problem = ""
-        try:
-            entries = self.entries()
-            manifests, _ = self._wiring.cold.manifests.read_all(reversed(entries), READ_AT_MOST)
-        except NotFoundError:
-            entries = []  # the run has not begun
-        except UnavailableError as error:
-            problem = str(error)
+        facts = self._facts()
+        entries, manifests, problem = self._committed()
         view, warnings = self._view(entries, ask_cold=False)
         lock = self._wiring.worker_lock("")
         holder = lock.holder() if lock.is_held() else None
@@ -143,7 +137,7 @@ class Operations:
             hot_path=str(self._config.hot.path),
             disk_total=space(self._config.hot.path).total,
             cold=ColdStatus(
-                url=self._wiring.store.url,
+                url=self._wiring.store.url if self._config.has_cold else "",
                 error=problem,
                 last_seen_at=format_time(facts.last_pass_at) if facts.last_pass_at else None,
             ),
@@ -159,6 +153,58 @@ class Operations:
             manifests=manifests,
             warnings=warnings,
         )
+
+    def disk(self, *, within: float, min_free: FreeSpace | None = None) -> DiskReport:
+        """What takes the hot tier's room, what could go and what not, and whether a person should come: when the disk
+        is full within `within` seconds, or less than `min_free` (as configured, if None) is free. Changes nothing."""
+        from ckpt_tier.flow.disk import GOES, fates, report
+        from ckpt_tier.flow.prune_alone import rule_on_all
+        from ckpt_tier.flow.status import full_in, rate_of_saving
+        from ckpt_tier.hot.space import space
+        from ckpt_tier.hot.usage import lying_about
+
+        hot = self._config.hot
+        self._wiring.require_hot()
+        entries, manifests, problem = self._committed()
+        view, warnings = self._view(entries, ask_cold=False)
+        draining = self._config.has_cold and not problem and self._wiring.worker_lock("").is_held()
+        if self._config.has_cold:
+            fate = fates(view)
+        else:
+            fate = {a.path: ", ".join(r.reasons) if r.kept else GOES for r, a in rule_on_all(view)}
+        total = space(hot.path).total
+        return report(
+            view,
+            fate,
+            run=self._config.run,
+            hot_path=str(hot.path),
+            total=total,
+            full_in=full_in(view, rate_of_saving(view, manifests.values()), self._facts(), draining=draining),
+            min_free=(min_free or hot.min_free).bytes_of(total),
+            within=within,
+            others=lying_about(
+                hot.path,
+                {file.path for copy in view.hot.values() for file in copy.files},
+                {file.stamp.inode for copy in view.hot.values() for file in copy.files},
+            ),
+            problems=[*warnings, *([f"the cold tier is away: {problem}"] if problem else [])],
+        )
+
+    def _facts(self) -> Facts:
+        from ckpt_tier.journal.journal import Facts, peek
+
+        return (peek(self._config.state_dir) or ([], Facts()))[1]
+
+    def _committed(self) -> tuple[list[Entry] | None, dict[Entry, Manifest], str]:
+        """What is committed, with the newest manifests; None, and why, if the cold tier could not be asked."""
+        try:
+            entries = self.entries()
+            manifests, _ = self._wiring.cold.manifests.read_all(reversed(entries), READ_AT_MOST)
+        except (NotFoundError, NoColdTierError):
+            return [], {}, ""  # the run has not begun, or never will
+        except UnavailableError as error:
+            return None, {}, str(error)
+        return entries, manifests, ""
 
     def verify(self, series: str | None = None, step: int | None = None, *, read: bool) -> Iterator[Verified]:
         """A verdict per committed checkpoint: present, or with `read` every byte right."""
@@ -316,14 +362,14 @@ class Operations:
         ]
 
     def _marks(self, saves: list[Save]) -> Marks | None:
-        """The marks that matter to what is on the hot tier; None where the run has not begun."""
+        """The marks that matter to what is on the hot tier; None where the run has not begun, or never will."""
         from ckpt_tier.flow.observe import list_marks, oldest_steps, waiting
         from ckpt_tier.flow.retry import persistently
         from ckpt_tier.hot.scan import scan
 
         try:
             manifests, layout = self._wiring.cold.manifests, self._wiring.layout
-        except NotFoundError:
+        except (NotFoundError, NoColdTierError):
             return None
         oldest = oldest_steps(scan(self._config.hot.path, layout).copies, saves, waiting(self._wiring.inbox, layout))
         return persistently(lambda: list_marks(manifests, oldest), self._clock)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import msgspec
@@ -28,12 +28,15 @@ if TYPE_CHECKING:
     from ckpt_tier.core.events import Emit
     from ckpt_tier.core.metrics import Best
     from ckpt_tier.flow.actions import Action
+    from ckpt_tier.flow.parts import HotParts
+    from ckpt_tier.flow.prune_alone import Staying
     from ckpt_tier.store.protocol import Stat
 
 _NAMED = 8
 """So many metrics are named to whoever asks for another."""
 P = ParamSpec("P")
 T = TypeVar("T")
+_WHAT = "ckpt-tier prune --tier hot"
 
 
 class LeftBranch(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,10 +101,14 @@ class ColdPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class HotPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a prune of the hot tier comes to: each copy's ruling, with reconcile's action for it."""
+    """What a prune of the hot tier comes to: each copy's ruling, with reconcile's action for it.
+
+    `problems`: what could not be told, in whole clauses; none of it is deleted.
+    """
 
     policy: Policy
     copies: tuple[tuple[Ruling, Action], ...]
+    problems: tuple[str, ...] = ()
 
     @property
     def rulings(self) -> list[Ruling]:
@@ -183,11 +190,21 @@ class Pruning:
         due = [stat for loose in found.values() for stat in loose.due if stat.key in agreed]
         return free(self._wiring.cold.store, due, self._clock)
 
-    def hot_plan(self, series: str | None = None, *, rejected: bool = False) -> HotPlan:
-        """What is deleted from the hot tier now, or with `rejected` of its rejected files. Changes nothing.
+    def hot_plan(
+        self, series: str | None = None, *, rejected: bool = False, emit: Emit = lambda event: None
+    ) -> HotPlan:
+        """What is deleted from the hot tier now, or with `rejected` of its rejected files. Changes nothing; without a
+        cold tier it reads every copy that the journal does not know, and notes there what it found.
 
-        Raises ConfigError (no hot folder), NotFoundError (no such run), UnavailableError.
+        Raises ConfigError (no hot folder), NotFoundError (no such run), UnavailableError, and without a cold tier
+        ConflictError (somebody else is at it).
         """
+        if not self._config.has_cold:
+            from ckpt_tier.flow.prune_alone import read_all
+
+            with self._wiring.working_on_hot(emit, _WHAT) as parts:
+                read_all(parts, self._wiring.layout, series)
+                return self._plan_alone(parts, series, rejected=rejected)[0]
         actions = [action for action in Operations(self._wiring).plan() if series in (None, action.series)]
         copies = rule_on_rejected(actions, self._saved_last()) if rejected else rule_on_copies(actions)
         return HotPlan(policy=self._config.hot.retention, copies=tuple(copies))
@@ -200,12 +217,49 @@ class Pruning:
         agreed = {(action.path, ruling.generation) for ruling, action in plan.copies if not ruling.kept}
         from ckpt_tier.flow.evict import recover_evictions
 
-        with self._wiring.working(emit, "ckpt-tier prune --tier hot") as parts:
+        if not self._config.has_cold:
+            yield from self._delete_alone(agreed, emit, rejected=rejected)
+            return
+        with self._wiring.working(emit, _WHAT) as parts:
             recover_evictions(parts, self._wiring.layout)
             for ruling, action in self.hot_plan(rejected=rejected).copies:
                 if not ruling.kept and (action.path, ruling.generation) in agreed:
                     self._clock.sleep(0)
                     yield action.path, delete(parts, action)
+
+    def _plan_alone(self, parts: HotParts, series: str | None, *, rejected: bool) -> tuple[HotPlan, Staying]:
+        """The plan by what the journal knows, and what stays if it is carried out."""
+        from ckpt_tier.flow.prune_alone import Staying, look, rule_on_all, whole
+        from ckpt_tier.flow.reconcile import reconcile
+
+        view, found = look(parts, self._wiring.layout)
+        good = whole(view)
+        copies = rule_on_all(view)
+        going = {action.path for ruling, action in copies if not ruling.kept}
+        if rejected:
+            good.sort(key=lambda save: (save.saved_at, save.step))
+            last = {save.series: (save.saved_at, save.step) for save in good}
+            copies = rule_on_rejected(reconcile(view), last, "validated")
+        plan = HotPlan(
+            policy=self._config.hot.retention,
+            copies=tuple(pair for pair in copies if series in (None, pair[1].series)),
+            problems=found.problems,
+        )
+        return plan, Staying(parts, [save for save in good if save.path not in going])
+
+    def _delete_alone(
+        self, agreed: Container[tuple[str, str | None]], emit: Emit, *, rejected: bool
+    ) -> Iterator[tuple[str, bool]]:
+        from ckpt_tier.flow.evict import recover_evictions
+        from ckpt_tier.flow.prune_alone import delete as delete_alone
+
+        with self._wiring.working_on_hot(emit, _WHAT) as parts:
+            recover_evictions(parts, self._wiring.layout)
+            plan, staying = self._plan_alone(parts, None, rejected=rejected)
+            for ruling, action in plan.copies:
+                if not ruling.kept and (action.path, ruling.generation) in agreed:
+                    self._clock.sleep(0)
+                    yield action.path, delete_alone(parts, action, staying)
 
     def pin(self, step: int, series: str | None, reason: str) -> list[Pin]:
         """Pins a step, in one series or in each that has it, on either tier.

@@ -21,7 +21,7 @@ from ckpt_tier.core.metrics import finite
 from ckpt_tier.core.nouns import DEFAULT_SERIES, Pass, check_name, check_save_id, check_step
 from ckpt_tier.core.saving import Decision as Decision
 from ckpt_tier.core.units import format_time
-from ckpt_tier.errors import CancelledError, ConfigError, UsageError
+from ckpt_tier.errors import CancelledError, ConfigError, NoColdTierError, UsageError
 from ckpt_tier.inbox import HIDDEN, Ticket
 from ckpt_tier.job import SAVE_ID, Passes, job_id, own_rank, world_size_here
 from ckpt_tier.operations import HOOK_ERRORS, Operations
@@ -74,7 +74,8 @@ def open(  # noqa: A001 (the interface's name: ckpt_tier.open)
         process_group: of torch.distributed: makes `restore` and `should_save`, and nothing else, collectives of this
             group, in which all ranks get the same step, or the same answer, or all raise.
 
-    Raises ConfigError. Everything after this call is guarded: no failure of the tier stops training.
+    Raises ConfigError, also where no cold tier is configured. Everything after this call is guarded: no failure of the
+    tier stops training.
     """
     if isinstance(config, Config):
         if worker and config.file is None:
@@ -86,6 +87,8 @@ def open(  # noqa: A001 (the interface's name: ckpt_tier.open)
     else:
         path = None if config is None else Path(config)
         config = load(path, env=os.environ, cwd=Path.cwd(), arguments={"cold.url": url, "run": run})
+    if not config.has_cold:
+        raise NoColdTierError
     return Tier(
         config, overrides={"CKPT_TIER_COLD__URL": url, "CKPT_TIER_RUN": run}, worker=worker, process_group=process_group
     )
@@ -270,6 +273,37 @@ class Tier:
             told = pending if (ticket.path, ticket.stamp) in undone else committed
             told.append((ticket.series or DEFAULT_SERIES, ticket.step))
         return Drained(committed=tuple(dict.fromkeys(committed)), pending=tuple(dict.fromkeys(pending)))
+
+    def make_room(self, bytes: int, timeout: float = 60.0) -> bool:  # noqa: A002 (the interface's name)
+        """Asks the worker to evict what the cold tier provably holds, oldest first, until `bytes` are free, and for
+        what others ask meanwhile; waits for that at most `timeout` seconds (an hour at the longest).
+
+        Returns whether so much is free now. That is no reservation: what is free may be taken by somebody else.
+        Starts a worker if this `Tier` may and none runs; without one it returns at once. Never raises.
+        """
+        from ckpt_tier.hot.room import LONGEST, request, requested
+        from ckpt_tier.hot.space import space
+
+        hot, clock = self.config.hot.path, self._clock
+        try:
+            disk = space(hot)
+            if disk.free >= bytes + requested(hot, clock.now()):
+                return True
+            if bytes > disk.total:  # all would go, in vain
+                return False
+            patience = min(timeout, LONGEST)
+            deadline = clock.monotonic() + patience
+            with request(hot, bytes, clock.now() + patience):
+                while space(hot).free < max(bytes, requested(hot, clock.now())):
+                    if not self._ensure_worker() or clock.monotonic() >= deadline:
+                        break
+                    clock.sleep(0.1)
+            return space(hot).free >= bytes
+        except CancelledError:
+            return False
+        except Exception as error:  # noqa: BLE001 (whatever it is, training goes on)
+            self._complain(f"no room was made: {error}")
+            return False
 
     def restore(
         self,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ckpt_tier.config import Config
-from ckpt_tier.errors import ConfigError, NotFoundError
+from ckpt_tier.errors import ConfigError, NoColdTierError, NotFoundError
 from ckpt_tier.inbox import HIDDEN, Inbox
 from ckpt_tier.system.clock import Clock, SystemClock, random_id
 from ckpt_tier.system.locks import FileLock
@@ -19,7 +19,7 @@ from ckpt_tier.system.locks import FileLock
 if TYPE_CHECKING:
     from ckpt_tier.cold.runs import RunDocument
     from ckpt_tier.core.events import Emit
-    from ckpt_tier.flow.parts import Cold, Parts
+    from ckpt_tier.flow.parts import Cold, HotParts, Parts
     from ckpt_tier.flow.sync import Syncing
     from ckpt_tier.hot.layout import Layout
     from ckpt_tier.store.protocol import Store
@@ -44,9 +44,11 @@ class Wiring:
 
     @functools.cached_property
     def store(self) -> Store:
-        """The cold tier's store. Raises ConfigError; does not ask it anything yet."""
+        """The cold tier's store. Raises NoColdTierError, ConfigError; does not ask it anything yet."""
         from ckpt_tier.store import open_store
 
+        if not self.config.has_cold:
+            raise NoColdTierError
         return open_store(self.config.cold, self.config.hot.path, still_wanted=lambda: self.clock.sleep(0))
 
     @functools.cached_property
@@ -117,24 +119,26 @@ class Wiring:
             )
 
     @contextlib.contextmanager
-    def working(self, emit: Emit, what: str) -> Iterator[Parts]:
-        """What changes the tiers, under the worker's lock. Raises ConflictError naming who holds it, ConfigError,
-        UnavailableError."""
-        from ckpt_tier.flow.parts import Parts
+    def working_on_hot(self, emit: Emit, what: str) -> Iterator[HotParts]:
+        """What changes the hot tier alone, under the worker's lock. Raises ConflictError naming who holds it,
+        ConfigError."""
+        from ckpt_tier.flow.parts import HotParts
         from ckpt_tier.journal.journal import Journal
 
         self.require_hot()
         lock = self.worker_lock(what).acquire("it does the same work; see `ckpt-tier status`, or end it first")
         with lock, contextlib.closing(Journal.open(self.config.state_dir)) as journal:
             journal.compact()
-            yield Parts(
-                config=self.config,
-                cold=self._expected_run(),
-                journal=journal,
-                inbox=self.inbox,
-                clock=self.clock,
-                emit=emit,
-            )
+            yield HotParts(config=self.config, journal=journal, inbox=self.inbox, clock=self.clock, emit=emit)
+
+    @contextlib.contextmanager
+    def working(self, emit: Emit, what: str) -> Iterator[Parts]:
+        """What changes both tiers, under the worker's lock. Raises ConflictError naming who holds it, ConfigError,
+        UnavailableError."""
+        from ckpt_tier.flow.parts import Parts
+
+        with self.working_on_hot(emit, what) as hot:
+            yield Parts(**vars(hot), cold=self._expected_run())
 
     @contextlib.contextmanager
     def syncing(self, emit: Emit, what: str) -> Iterator[Syncing]:

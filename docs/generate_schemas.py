@@ -10,6 +10,8 @@ import msgspec
 from ckpt_tier.cli import documents
 from ckpt_tier.cold.manifest import Manifest
 from ckpt_tier.core.events import Event
+from ckpt_tier.flow.disk import SCHEMA as DISK_SCHEMA
+from ckpt_tier.flow.disk import DiskReport
 from ckpt_tier.flow.status import SCHEMA as STATUS_SCHEMA
 from ckpt_tier.flow.status import Status
 
@@ -17,6 +19,7 @@ Schema = dict[str, Any]
 
 DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct], str]] = {
     "status": (STATUS_SCHEMA, Status, "`ckpt-tier status --json`"),
+    "disk": (DISK_SCHEMA, DiskReport, "`ckpt-tier status --disk --json`"),
     "list": ("ckpt-tier/list/1", documents.ListDocument, "`ckpt-tier list --json`"),
     "verify": ("ckpt-tier/verify/1", documents.VerifyDocument, "`ckpt-tier verify --json`"),
     "restore": ("ckpt-tier/restore/1", documents.RestoreDocument, "`ckpt-tier restore --json`"),

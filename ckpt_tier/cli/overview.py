@@ -44,7 +44,7 @@ def overview(now: Status, *, brief: bool) -> str:
     if brief:
         return "\n".join(troubles)
     arrow = " → " if paper.can_show("→") else " -> "
-    head = paper.style(now.run, bold=True) + f"  {now.hot_path}{arrow}{now.cold.url}"
+    head = paper.style(now.run, bold=True) + f"  {now.hot_path}{arrow}{now.cold.url or 'no cold tier'}"
     return "\n".join([head, "", *(troubles or [f"{paper.mark(True)} Nothing needs a person."]), "", *_rest(now)])
 
 
@@ -74,7 +74,8 @@ def _troubles(now: Status) -> Iterator[str]:
 
 def _rest(now: Status) -> Iterator[str]:
     if now.series:
-        yield paper.style("If this machine died now, everything saved after these would be lost:", bold=True)
+        after = "saved after these " if now.cold.url else ""
+        yield paper.style(f"If this machine died now, everything {after}would be lost:", bold=True)
         headings = ("series", "newest committed", "saved", "hot", "", "cold", "")
         rows = [_row(series) for series in now.series]
         yield paper.columns(rows, headings=headings, right={1, 3, 4, 5, 6}, indent=2)
@@ -84,7 +85,9 @@ def _rest(now: Status) -> Iterator[str]:
         yield "There are no checkpoints yet, neither hot nor cold."
     yield ""
     facts = [("queue", _queue(now)), ("uplink", _uplink(now)), ("disk", _disk(now)), ("worker", _worker(now))]
-    if not now.cold.error:
+    if not now.cold.url:
+        facts = [("disk", _disk(now)), ("cold tier", "none: `ckpt-tier prune --tier hot` clears the disk")]
+    elif not now.cold.error:
         facts.append(("cold tier", "answers"))
     yield paper.columns(facts, indent=2)
 

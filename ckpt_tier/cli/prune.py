@@ -22,7 +22,8 @@ def command(settings: Settings, tier: str | None, rejected: bool, dry_run: bool,
     In the cold tier a removed checkpoint is gone at once, its data a grace later ([cold] grace), by the next prune.
     Pins and holds stay, and so does the newest. Without a rule under [cold] nothing is removed.
 
-    With --tier hot, what sync would evict goes now, and so do copies of what was pruned from the cold tier.
+    With --tier hot, what sync would evict goes now. Without a cold tier each series keeps its newest whole ones
+    ([hot] keep_last): every file is read once to tell, and one goes only if newer whole ones of its series stay.
     """
     if rejected and tier == "cold":
         raise UsageError("--rejected is about the hot tier", "the cold tier has no rejected files", "leave --tier out")

@@ -1,5 +1,9 @@
 """A prune of the hot tier, and what is said about it."""
 
+import functools
+import sys
+
+import click
 import msgspec
 
 from ckpt_tier.cli import paper
@@ -7,7 +11,7 @@ from ckpt_tier.cli.documents import PruneDocument
 from ckpt_tier.cli.rulings import may_delete, pruned_checkpoints, sums, table
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.stopping import Stop
-from ckpt_tier.cli.words import plural
+from ckpt_tier.cli.words import line, plural
 from ckpt_tier.core import events
 from ckpt_tier.core.units import format_size
 from ckpt_tier.errors import CkptTierError
@@ -19,7 +23,7 @@ def prune_hot(settings: Settings, *, series: str | None, rejected: bool, dry_run
     """Plans, shows, asks and deletes."""
     stop = Stop()
     pruning = Pruning(settings.wiring(SystemClock(stop.request)))
-    plan = pruning.hot_plan(series, rejected=rejected)
+    plan = pruning.hot_plan(series, rejected=rejected, emit=functools.partial(_say_checked, settings))
     if not (settings.json or settings.quiet):
         paper.say(_plan_text(plan, rejected=rejected))
     size = format_size(sum(each.size_bytes for each in plan.removals))
@@ -66,6 +70,13 @@ def prune_hot(settings: Settings, *, series: str | None, rejected: bool, dry_run
     return 0
 
 
+def _say_checked(settings: Settings, event: events.Event) -> None:
+    """Reading takes minutes where hundreds of gigabytes are new: whoever waits sees how far it has come."""
+    told = line(event)
+    if told is not None and sys.stderr.isatty() and not (settings.json or settings.quiet):
+        click.echo(paper.plain(str(told)), err=True)
+
+
 def _note(event: events.Event, notes: list[str]) -> None:
     match event:
         case events.NotEvicted():
@@ -80,4 +91,5 @@ def _plan_text(plan: HotPlan, *, rejected: bool) -> str:
     rules = "" if rejected else ", ".join(map(str, plan.policy.rules))
     title = "Rejected files on the hot tier" if rejected else "Retention on the hot tier"
     head = paper.style(title, bold=True) + (f": {paper.plain(rules)}" if rules else "")
-    return "\n".join([head, "", table(plan.rulings), "", sums(plan.rulings)])
+    problems = [f"{paper.style('!', 'yellow', bold=True)} {paper.plain(problem)}" for problem in plan.problems]
+    return "\n".join([head, "", table(plan.rulings), "", *problems, sums(plan.rulings)])

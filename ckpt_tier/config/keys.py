@@ -132,7 +132,8 @@ KEYS = (
         "Where checkpoints are kept: a bucket and prefix, a folder, or a mounted NAS; or another store that fsspec "
         "speaks, such as `sftp://host/path` or `gs://bucket/prefix` (docs/operations.md says which do what). It never "
         "holds a password.",
-        '"s3://checkpoints/prod"', required=True),
+        '"s3://checkpoints/prod"', absent="no cold tier: nothing is uploaded, and `ckpt-tier prune --tier hot` goes by "
+        "what lies on the disk (docs/disk.md)"),
     Key("cold", "endpoint_url", 'the URL of a server, such as "http://127.0.0.1:9000"', values.endpoint_url,
         "The S3 server, where it is not AWS.", '"http://127.0.0.1:9000"', absent="AWS"),
     Key("cold", "region", "the name of a region", values.text,

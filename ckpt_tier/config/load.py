@@ -85,16 +85,17 @@ def _assembled(
 ) -> Config:
     here = Place(cwd, _home(env))
     there = Place(file.parent, here.home) if file else here
-    written = _last_of(
-        sources.from_document(tomllib.loads(defaults()), None, there),
+    chosen = _last_of(
         sources.from_document(document, file, there),
         sources.from_environment(env, here),
         sources.from_arguments(arguments, here),
     )
+    written = _last_of(sources.from_document(tomllib.loads(defaults()), None, there)) | chosen
     if not file and not document and ("cold", "url") not in written:
         raise ConfigError(f"there is no {FILE_NAME} in {cwd} or in a folder above it", fix=_INIT)
     for key in KEYS:
-        if key.required and (key.section, key.name) not in written:
+        forgotten = key.written == "[cold] url" and any(section == "cold" for section, _ in chosen)
+        if (key.required or forgotten) and (key.section, key.name) not in written:
             place = f"under [{key.section}]" if key.section else "at the top"
             raise ConfigError(
                 f"{file or 'the configuration'} does not say {key.written}",

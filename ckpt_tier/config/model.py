@@ -103,12 +103,13 @@ class ValidateConfig(msgspec.Struct, frozen=True):
 
 
 class ColdConfig(msgspec.Struct, frozen=True):
-    """`[cold]`: where checkpoints are kept, and for how long. `url` has a scheme, or is the absolute path of a folder.
+    """`[cold]`: where checkpoints are kept, and for how long. `url` has a scheme, or is the absolute path of a folder;
+    empty: there is no cold tier.
 
     `keep_for` and `grace` are seconds.
     """
 
-    url: str
+    url: str = ""
     endpoint_url: str | None = None
     region: str | None = None
     profile: str | None = None
@@ -164,3 +165,8 @@ class Config(msgspec.Struct, frozen=True):
     upload: UploadConfig = UploadConfig()
     save: SaveRules = SaveRules()
     watch: WatchConfig = WatchConfig()
+
+    @property
+    def has_cold(self) -> bool:
+        """Whether there is a cold tier; without one only the hot folder is looked after."""
+        return bool(self.cold.url)

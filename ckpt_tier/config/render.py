@@ -49,7 +49,7 @@ def render_portable(config: Config, *, env: Mapping[str, str]) -> str:
 
 def _lines(key: Key, config: Config, env: Mapping[str, str]) -> list[str]:
     value = getattr(getattr(config, key.section) if key.section else config, key.name)
-    if (key.section, key.name) in _ALWAYS or value != _default(key, config, env):
+    if (key.section, key.name) in _ALWAYS or value not in (_default(key, config, env), ""):
         return [f"{key.name} = {_toml(value, key, config.file)}"]
     if (key.section, key.name) in _AS_A_HINT:
         return [f"# {key.name} = {key.example}"]

@@ -30,7 +30,14 @@ _SET_CLOCK = "let NTP set the clock: timedatectl set-ntp true"
 
 
 def cold_tier(wiring: Wiring) -> Iterator[Finding]:
-    """All checks of the cold tier; where it can't be reached, only that."""
+    """All checks of the cold tier; where there is none, or it can't be reached, only that."""
+    if not wiring.config.has_cold:
+        yield warning(
+            "cold tier",
+            "there is none: nothing is uploaded, and this disk holds the only copies",
+            'add url = "s3://bucket/prefix" under [cold], or see docs/disk.md on living without one',
+        )
+        return
     store = wiring.store
     if isinstance(store, S3Store):
         yield from _s3(wiring, store)

@@ -26,7 +26,7 @@ from ckpt_tier.core.events import Evicted, Lost, NotEvicted, Warned
 from ckpt_tier.core.nouns import Stamp
 from ckpt_tier.core.states import State
 from ckpt_tier.errors import IntegrityError, UnavailableError
-from ckpt_tier.flow.parts import Parts
+from ckpt_tier.flow.parts import HotParts, Parts
 from ckpt_tier.flow.proof import covers, prove_committed, prove_present
 from ckpt_tier.flow.retry import persistently
 from ckpt_tier.hot.holds import held
@@ -51,7 +51,7 @@ def evict(parts: Parts, save: Save, reason: str) -> bool:
     return discard(parts, save, reason)
 
 
-def discard(parts: Parts, save: Save, reason: str) -> bool:
+def discard(parts: HotParts, save: Save, reason: str) -> bool:
     """Steps 2 to 4: deletes a hot copy whose bytes need not be kept here, as the caller has made sure. False if it was
     called off."""
     hot = parts.hot / save.path
@@ -149,18 +149,23 @@ def lose(parts: Parts, save: Save, reason: str) -> None:
     parts.emit(Lost(series=save.series, step=save.step, path=save.path, reason=reason))
 
 
-def recover_evictions(parts: Parts, layout: Layout) -> None:
+def recover_evictions(parts: HotParts, layout: Layout) -> None:
     """Undoes what a crash interrupted: every file on its way out gets its name back; a folder of which everything was
     proven goes.
 
     Where the trainer has saved under that name again meanwhile, the eviction is finished instead, after its bytes
-    were read and found in a committed manifest; without one the file stays hidden, and a person is told.
+    were read and found in a committed manifest; without one, or without a cold tier, the file stays hidden, and a
+    person is told.
     """
     for hidden, original in list(_leaving(parts.hot)):
         if hidden.name.endswith(".evicted"):
             if hidden.is_dir() and not hidden.is_symlink():  # only a folder gets that name from here
                 shutil.rmtree(hidden)
-        elif not _put_back(hidden, original):
+        elif _put_back(hidden, original):
+            continue
+        elif not isinstance(parts, Parts):
+            _say_stranded(parts, hidden, "its name is taken again, and there is no cold tier to ask for its bytes")
+        else:
             try:
                 _finish(parts, layout, hidden, original)
             except IntegrityError as error:
@@ -209,7 +214,7 @@ def _finish(parts: Parts, layout: Layout, hidden: Path, original: Path) -> None:
     raise IntegrityError(f"no committed generation of step {found.step} has its bytes")
 
 
-def _say_stranded(parts: Parts, hidden: Path, why: str) -> None:
+def _say_stranded(parts: HotParts, hidden: Path, why: str) -> None:
     parts.emit(
         Warned(
             text=f"{hidden.relative_to(parts.hot)} was being evicted and could not be put back: {why}",
@@ -218,7 +223,7 @@ def _say_stranded(parts: Parts, hidden: Path, why: str) -> None:
     )
 
 
-def _is_held(parts: Parts, save: Save) -> bool:
+def _is_held(parts: HotParts, save: Save) -> bool:
     return (save.series, save.step) in held(parts.hot, parts.clock.now())
 
 
@@ -237,7 +242,7 @@ def _prove(parts: Parts, save: Save) -> None:
     persistently(lambda: prove_committed(parts.cold.manifests, save), parts.clock)
 
 
-def _called_off(parts: Parts, save: Save, reason: str) -> bool:
+def _called_off(parts: HotParts, save: Save, reason: str) -> bool:
     parts.emit(NotEvicted(series=save.series, step=save.step, path=save.path, reason=reason))
     return False
 

@@ -125,8 +125,11 @@ def _newest_valid(copies: Iterable[Save], view: View) -> Iterator[Save]:
 
 
 def _evict_early(actions: list[Action], by_series: dict[str, list[Save]], view: View) -> list[Action]:
-    """Below `min_free`, committed copies that retention would keep go too, oldest first; the newest valid stays."""
-    missing = view.rules.min_free - view.free - freed(actions)
+    """Below `min_free`, or what a training asks for, committed copies that retention would keep go too, oldest first;
+    the newest valid stays."""
+    wanted = max(view.rules.min_free, view.rules.room)
+    why = f"min_free ({format_size(wanted)})" if wanted == view.rules.min_free else "what the next save asks for"
+    missing = wanted - view.free - freed(actions)
     if missing <= 0:
         return actions
     last = [save for copies in by_series.values() for save in _newest_valid(copies, view)]
@@ -146,7 +149,7 @@ def _evict_early(actions: list[Action], by_series: dict[str, list[Save]], view: 
         early[action.path] = msgspec.structs.replace(
             action,
             kind=Kind.EVICT,
-            reason=f"committed, and free space is below min_free ({format_size(view.rules.min_free)})",
+            reason=f"committed, and free space is below {why}",
         )
         missing -= action.size
     return [early.get(action.path, action) if action.kind is Kind.KEEP else action for action in actions]

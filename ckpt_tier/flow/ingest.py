@@ -10,7 +10,7 @@ from ckpt_tier.core.findings import Findings, together
 from ckpt_tier.core.nouns import FileDigest, generation_id, member_id
 from ckpt_tier.core.states import State
 from ckpt_tier.errors import IntegrityError, SourceChangedError
-from ckpt_tier.flow.parts import Parts
+from ckpt_tier.flow.parts import HotParts
 from ckpt_tier.formats.check import Level
 from ckpt_tier.formats.check import Rejected as RejectedError
 from ckpt_tier.formats.validate import Validated as ValidatedFile
@@ -25,7 +25,7 @@ UNREADABLE_WAIT = 60.0
 """Seconds until a file that could not be read is looked at again."""
 
 
-def locate(parts: Parts, file: SavedFile) -> Path:
+def locate(parts: HotParts, file: SavedFile) -> Path:
     """Where the file's bytes are now: under its own name, else the hook's link.
 
     Raises SourceChangedError when neither name has this content any more.
@@ -41,7 +41,7 @@ def locate(parts: Parts, file: SavedFile) -> Path:
     raise SourceChangedError(f"{file.path} is gone or was replaced")
 
 
-def take_up(parts: Parts, save: Save) -> Save | None:
+def take_up(parts: HotParts, save: Save) -> Save | None:
     """Validates a save and notes the outcome in the journal: VALIDATED or REJECTED.
 
     None if a file is open for writing, or changed while it was read: then nothing is noted, and it is looked at
@@ -98,7 +98,7 @@ def take_up(parts: Parts, save: Save) -> Save | None:
     )
 
 
-def _validated(parts: Parts, file: SavedFile) -> ValidatedFile | None:
+def _validated(parts: HotParts, file: SavedFile) -> ValidatedFile | None:
     """What validation finds in a file; None if it is open for writing. Raises what `validate` raises."""
     settings = parts.config.validate
     source = locate(parts, file)
@@ -119,7 +119,7 @@ def _about(save: Save, file: SavedFile, reason: str) -> str:
     return reason if file.path == save.path else f"{file.path.removeprefix(save.path + '/')}: {reason}"
 
 
-def _postpone(parts: Parts, save: Save, reason: str) -> Save:
+def _postpone(parts: HotParts, save: Save, reason: str) -> Save:
     """Not the file's fault as far as anybody knows: reported, and looked at again later."""
     parts.emit(Warned(text=f"{save.path} {reason}", fix="look at its permissions and at the disk's health"))
     now = parts.clock.now()
@@ -128,7 +128,7 @@ def _postpone(parts: Parts, save: Save, reason: str) -> Save:
     )
 
 
-def _reject(parts: Parts, save: Save, reason: str) -> Save:
+def _reject(parts: HotParts, save: Save, reason: str) -> Save:
     parts.emit(Rejected(series=save.series, step=save.step, path=save.path, reason=reason))
     row = parts.journal.put(
         msgspec.structs.replace(save, state=State.REJECTED, reason=reason, changed_at=parts.clock.now())
@@ -138,7 +138,7 @@ def _reject(parts: Parts, save: Save, reason: str) -> Save:
     return row
 
 
-def set_aside(parts: Parts, save: Save) -> None:
+def set_aside(parts: HotParts, save: Save) -> None:
     """Moves a rejected file to ``.ckpt-tier/rejected/``, keeping its path below; never over another file."""
     target = parts.hidden / "rejected" / save.path
     target.parent.mkdir(parents=True, exist_ok=True)

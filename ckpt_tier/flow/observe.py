@@ -15,6 +15,7 @@ from ckpt_tier.core.units import format_time
 from ckpt_tier.flow.view import Link, Rules, View
 from ckpt_tier.hot.holds import held
 from ckpt_tier.hot.layout import Layout, Place
+from ckpt_tier.hot.room import requested
 from ckpt_tier.hot.scan import HotCopy, Scan, look_at, scan, tracked
 from ckpt_tier.hot.space import space
 from ckpt_tier.inbox import Inbox, Ticket
@@ -86,6 +87,7 @@ def observe(
             min_free=config.hot.min_free.bytes_of(disk.total),
             newest_first=config.upload.order == "newest",
             set_aside=config.validate.on_rejected == "aside",
+            room=requested(hot, now),
             complete_when=config.hot.complete_when,
             ranks=config.hot.ranks,
         ),

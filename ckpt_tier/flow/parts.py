@@ -25,11 +25,10 @@ class Cold:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Everything that changes the tiers; held by the one process that has the worker's lock."""
+class HotParts:
+    """Everything that changes the hot tier; held by the one process that has the worker's lock."""
 
     config: Config
-    cold: Cold
     journal: Journal
     inbox: Inbox
     clock: Clock
@@ -44,3 +43,10 @@ class Parts:
     def hidden(self) -> Path:
         """The tool's own folder inside the hot folder."""
         return self.hot / HIDDEN
+
+
+@dataclass(frozen=True)
+class Parts(HotParts):
+    """The same with the cold tier."""
+
+    cold: Cold

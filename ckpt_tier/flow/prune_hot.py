@@ -17,7 +17,7 @@ from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time
 from ckpt_tier.flow import evict
 from ckpt_tier.flow.actions import Action, Kind
-from ckpt_tier.flow.parts import Parts
+from ckpt_tier.flow.parts import HotParts, Parts
 from ckpt_tier.flow.prune import Ruling
 from ckpt_tier.inbox import HIDDEN
 from ckpt_tier.journal.saves import Save
@@ -33,13 +33,15 @@ def rule_on_copies(actions: Iterable[Action]) -> list[tuple[Ruling, Action]]:
         reasons = [action.reason]
         if action.after:
             reasons.append(f"waits for {action.after}")
-        rulings.append((_ruling(action, kept=kept, reasons=tuple(reasons)), action))
-    return _sorted(rulings)
+        rulings.append((ruling_of(action, kept=kept, reasons=tuple(reasons)), action))
+    return by_series_and_step(rulings)
 
 
-def rule_on_rejected(actions: Iterable[Action], newest: Mapping[str, tuple[float, int]]) -> list[tuple[Ruling, Action]]:
-    """A ruling for each rejected file. `newest`: for each series the (saved_at, step) of the committed checkpoint that
-    was saved last. Pure."""
+def rule_on_rejected(
+    actions: Iterable[Action], newest: Mapping[str, tuple[float, int]], proof: str = "committed"
+) -> list[tuple[Ruling, Action]]:
+    """A ruling for each rejected file. `newest`: for each series the (saved_at, step) of the good checkpoint that was
+    saved last; `proof` says what shows that it is good. Pure."""
     rulings = []
     for action in actions:
         save = action.save
@@ -47,10 +49,10 @@ def rule_on_rejected(actions: Iterable[Action], newest: Mapping[str, tuple[float
             continue
         last = newest.get(save.series)
         good = last is not None and last[0] > save.saved_at
-        since = f"step {last[1]}, saved {format_time(last[0])[:16]}Z, is committed" if last and good else ""
-        reasons = (f"rejected: {save.reason}", since if good else "no later good checkpoint of its series is committed")
-        rulings.append((_ruling(action, kept=not good, reasons=reasons), action))
-    return _sorted(rulings)
+        since = f"step {last[1]}, saved {format_time(last[0])[:16]}Z, is {proof}" if last and good else ""
+        reasons = (f"rejected: {save.reason}", since if good else f"no later good checkpoint of its series is {proof}")
+        rulings.append((ruling_of(action, kept=not good, reasons=reasons), action))
+    return by_series_and_step(rulings)
 
 
 def delete(parts: Parts, action: Action) -> bool:
@@ -62,11 +64,12 @@ def delete(parts: Parts, action: Action) -> bool:
     if save is None:
         return False
     if save.state is State.REJECTED:
-        return _delete_rejected(parts, save)
+        return delete_rejected(parts, save)
     return evict.evict(parts, save, action.reason)
 
 
-def _delete_rejected(parts: Parts, save: Save) -> bool:
+def delete_rejected(parts: HotParts, save: Save) -> bool:
+    """Deletes a rejected file with all that the hook kept for it. False if it was called off."""
     if save.path.startswith(f"{HIDDEN}/"):
         _delete_aside(parts.hot / save.path)
     elif (parts.hot / save.path).exists() and not evict.discard(parts, save, f"rejected: {save.reason}"):
@@ -87,7 +90,8 @@ def _delete_aside(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _ruling(action: Action, *, kept: bool, reasons: tuple[str, ...]) -> Ruling:
+def ruling_of(action: Action, *, kept: bool, reasons: tuple[str, ...]) -> Ruling:
+    """The ruling on what an action is about."""
     generation = action.save.generation if action.save else None
     return Ruling(
         series=action.series,
@@ -99,5 +103,6 @@ def _ruling(action: Action, *, kept: bool, reasons: tuple[str, ...]) -> Ruling:
     )
 
 
-def _sorted(rulings: list[tuple[Ruling, Action]]) -> list[tuple[Ruling, Action]]:
+def by_series_and_step(rulings: Iterable[tuple[Ruling, Action]]) -> list[tuple[Ruling, Action]]:
+    """In the order of showing."""
     return sorted(rulings, key=lambda pair: (pair[0].series, pair[0].step, pair[1].path))

@@ -94,7 +94,7 @@ def _orphans(view: View, saves: Iterable[Save]) -> Iterator[Action]:
 
 
 def _ordered(actions: list[Action], evictions: list[Action], view: View) -> list[Action]:
-    crowded = view.free + freed(evictions) < view.rules.min_free
+    crowded = view.free + freed(evictions) < max(view.rules.min_free, view.rules.room)
     awaited = {action.path for action in evictions if action.kind is Kind.EVICT and action.after} if crowded else set()
 
     def place(action: Action) -> tuple[int, bool, float, int, int]:

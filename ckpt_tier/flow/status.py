@@ -98,8 +98,8 @@ class WorkerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ColdStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The cold tier. `error` is empty if it could be listed now. `last_verified_at`: when the worker verified a
-    checkpoint again at last, in the background."""
+    """The cold tier; `url` is empty where there is none. `error` is empty if it could be listed now.
+    `last_verified_at`: when the worker verified a checkpoint again at last, in the background."""
 
     url: str
     error: str = ""
@@ -142,7 +142,7 @@ def status(
     actions = reconcile(view)
     waiting = {a.path: a.size for a in actions if a.kind in (Kind.VALIDATE, Kind.UPLOAD, Kind.WAIT)}
     waiting |= {s.path: s.size for s in view.saves if s.state in QUEUED}
-    save_rate = _save_rate(view, manifests.values())
+    save_rate = rate_of_saving(view, manifests.values())
     uplink = _uplink(save_rate, facts)
     queue = Queue(
         count=len(waiting),
@@ -163,7 +163,7 @@ def status(
             total_bytes=disk_total,
             free_bytes=view.free,
             min_free_bytes=view.rules.min_free,
-            full_in_seconds=_full_in(view, save_rate, facts, draining=worker.running and not cold.error),
+            full_in_seconds=full_in(view, save_rate, facts, draining=worker.running and not cold.error),
         ),
         attention=(*_damaged(verdicts), *_attention(view)),
         warnings=tuple(warnings),
@@ -245,7 +245,7 @@ def _attention(view: View) -> Iterable[Attention]:
             )
 
 
-def _save_rate(view: View, manifests: Iterable[Manifest]) -> float | None:
+def rate_of_saving(view: View, manifests: Iterable[Manifest]) -> float | None:
     """Bytes per second over the latest saves of each series that still trains, summed; None while none has two."""
     by_series: dict[str, dict[int, tuple[float, int]]] = defaultdict(dict)
     for manifest in manifests:
@@ -275,8 +275,8 @@ def _uplink(save_rate: float | None, facts: Facts) -> Uplink:
     )
 
 
-def _full_in(view: View, save_rate: float | None, facts: Facts, *, draining: bool) -> int | None:
-    """With a worker that keeps up, evictions make room for saves and the disk does not fill."""
+def full_in(view: View, save_rate: float | None, facts: Facts, *, draining: bool) -> int | None:
+    """Seconds until the disk is full; None if it does not fill: with a worker that keeps up, evictions make room."""
     if not save_rate:
         return None
     growth = save_rate - (facts.upload_bytes_per_second if draining else 0.0)

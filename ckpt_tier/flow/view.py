@@ -24,6 +24,7 @@ class Rules(msgspec.Struct, frozen=True):
     """The configuration's part of the decision. Seconds and bytes.
 
     Attributes:
+        room: bytes that a training asks to have free before its next save; for them only what is committed goes.
         complete_when: a folder is taken up once a file in it has such a name; None: once it has settled.
         ranks: how many shares make a checkpoint of a layout with ranks; None: as the hook says.
     """
@@ -33,6 +34,7 @@ class Rules(msgspec.Struct, frozen=True):
     min_free: int
     newest_first: bool
     set_aside: bool
+    room: int = 0
     complete_when: str | None = None
     ranks: int | None = None
 

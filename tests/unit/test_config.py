@@ -184,7 +184,7 @@ def test_defaults_of_the_table_are_those_of_the_structs() -> None:
         field = next(f for f in msgspec.structs.fields(STRUCTS[key.section]) if f.name == key.name)
         if key.written == "[hot] path" or key.section == "":
             continue
-        default = None if field.default is msgspec.NODEFAULT else field.default
+        default = None if field.default in (msgspec.NODEFAULT, "") else field.default
         read = key.default and key.read(tomllib.loads(f"v = {key.default}")["v"], Place(Path("/"), Path("/")))
         assert read == default, key.written
 
@@ -494,7 +494,7 @@ RUN = 'it must be a name: a letter or digit, then at most 63 of a-z 0-9 . _ -, f
             'add run = "swelu" at the top, or set CKPT_TIER_RUN',
         ),
         (
-            'run = "a"\n',
+            'run = "a"\n[cold]\nregion = "eu-central-1"\n',
             "{file} does not say [cold] url",
             'add url = "s3://checkpoints/prod" under [cold], or set CKPT_TIER_COLD__URL',
         ),

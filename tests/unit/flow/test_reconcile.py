@@ -532,3 +532,12 @@ def test_the_order_in_which_rows_are_kept_does_not_change_what_is_deleted(look: 
     ties = len({(s.series, s.saved_at) for s in look.saves}) < len(look.saves)
     if not ties:
         assert {a.path for a in now(look, Kind.EVICT)} == {a.path for a in now(other, Kind.EVICT)}
+
+
+def test_what_a_training_asks_for_evicts_the_committed_but_lets_nothing_go_that_is_not() -> None:
+    rules = msgspec.structs.replace(RULES, retention=Policy((KeepLast(9),)), room=10**9)
+    waiting, *committed = row(1, hook=True), row(2, State.COMMITTED), row(3, State.COMMITTED)
+    look = view(waiting, *committed, hot=(2, 3), links=("t1.0",), committed=(2, 3), free=0, rules=rules)
+    assert [a.step for a in reconcile(look) if a.kind is Kind.EVICT and not a.after] == [2]
+    look = view(waiting, committed[1], hot=(3,), links=("t1.0",), committed=(3,), free=0, rules=rules)
+    assert {a.kind for a in reconcile(look)} & {Kind.EVICT, Kind.LET_GO} == set()
