@@ -293,7 +293,7 @@ class Tier:
                 return False
             patience = min(timeout, LONGEST)
             deadline = clock.monotonic() + patience
-            with request(hot, bytes, clock.now() + patience):
+            with request(hot, bytes, clock.now(), patience):
                 while space(hot).free < max(bytes, requested(hot, clock.now())):
                     if not self._ensure_worker() or clock.monotonic() >= deadline:
                         break

@@ -104,8 +104,22 @@ def test_whatever_fails_is_said_and_never_raised(tiers: TwoTiers) -> None:
 
 
 def test_requests_add_up_and_what_a_killed_process_left_runs_out(tmp_path: Path) -> None:
-    with request(tmp_path, 100, NOW + 5), request(tmp_path, 20, NOW + 9):
+    with request(tmp_path, 100, NOW, 5), request(tmp_path, 20, NOW, 9):
         assert requested(tmp_path, NOW) == 120
         assert requested(tmp_path, NOW + 6) == 20
         assert requested(tmp_path, NOW - 2 * LONGEST) == 0
     assert requested(tmp_path, NOW) == 0
+
+
+def test_looking_changes_nothing_and_asking_clears_away_what_has_run_out(tmp_path: Path) -> None:
+    folder = tmp_path / ".ckpt-tier" / "room"
+    with request(tmp_path, 100, NOW, 5):
+        [left] = folder.iterdir()
+    left.touch()  # as a kill leaves it
+    (folder / "notes.txt").touch()
+
+    assert requested(tmp_path, NOW + 6) == 0
+    assert left.exists()
+    with request(tmp_path, 20, NOW + 6, 5):
+        assert not left.exists()
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
