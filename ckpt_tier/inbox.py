@@ -15,7 +15,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -177,15 +177,25 @@ class Inbox:
         """The tickets that wait, oldest first. One that can't be read is left where it is and not returned: the
         scan finds its file."""
         for name in self._names(".json"):
-            try:
-                yield msgspec.json.decode((self.folder / name).read_bytes(), type=Ticket)
-            except (FileNotFoundError, msgspec.DecodeError):
-                continue
+            with contextlib.suppress(FileNotFoundError, msgspec.DecodeError):
+                yield self._ticket(name)
 
-    def unreadable(self) -> list[str]:
-        """Names of spool files that hold no ticket."""
-        readable = {f"{ticket.id}.json" for ticket in self.tickets()}
-        return [name for name in self._names(".json") if name not in readable]
+    def unreadable(self, known: Iterable[Ticket] = ()) -> list[str]:
+        """Names of spool files that hold no ticket. The `known` ones have just been read, and are not again."""
+        readable = {f"{ticket.id}.json" for ticket in known}
+        return [name for name in self._names(".json") if name not in readable and self._is_unreadable(name)]
+
+    def _is_unreadable(self, name: str) -> bool:
+        try:
+            self._ticket(name)
+        except msgspec.DecodeError:
+            return True
+        except FileNotFoundError:
+            pass
+        return False
+
+    def _ticket(self, name: str) -> Ticket:
+        return msgspec.json.decode((self.folder / name).read_bytes(), type=Ticket)
 
     def links(self) -> dict[str, os.stat_result]:
         """What lies in ``unsent/``, by name."""

@@ -32,7 +32,7 @@ class Line:
     def has_place_for(self, save: Save) -> bool:
         """Whether the save can be delivered now."""
         used = sum(self._widths[row] for row in self._deliveries)
-        return used + _width(save) <= JOBS and not self._is_under_way(save)
+        return used + _width(save) <= JOBS and not self.is_under_way(save)
 
     def begin(self, save: Save, deliver: Callable[[], Save | None]) -> None:
         """Delivers in a thread. `deliver` returns the row as it ends, None if it was stopped."""
@@ -52,7 +52,7 @@ class Line:
         """Returns when a delivery ends, at the latest after so many seconds."""
         wait(self._deliveries.values(), timeout=seconds, return_when=FIRST_COMPLETED)
 
-    def _is_under_way(self, save: Save) -> bool:
+    def is_under_way(self, save: Save) -> bool:
         """Whether the same bytes, saved twice, are being sent for their other row: then this one adopts them."""
         rows = [self._journal.get(row) for row in self._deliveries]
         return any((r.series, r.step, r.member) == (save.series, save.step, save.member) for r in rows if r)

@@ -27,7 +27,7 @@ from ckpt_tier.hot.layout import Layout
 from ckpt_tier.journal.saves import Save
 
 LOOK_EVERY = 1.0
-"""Seconds for which one look is good."""
+"""Seconds for which one look is good; one over many thousands of files is good for as long as it took."""
 REMEMBERED = 7 * 86_400.0
 """Seconds for which a rejected ticket is kept, for a training that has yet to ask what became of it."""
 PATIENCE = 600.0
@@ -126,18 +126,26 @@ class Syncing:
         return kind(f"a person is needed: {', '.join(found)}", fix="`ckpt-tier status` lists each with its reason")
 
     def advance(self) -> bool:
-        """Looks, and acts for about `LOOK_EVERY` seconds. False if nothing was due and nothing is under way."""
-        for row in self._line.ended():
-            self._delivered(row)
+        """Looks, and acts for as long as the look is good. False if nothing was due and nothing is under way."""
+        self._take_ended()
+        clock = self._parts.clock
+        begun = clock.monotonic()
         view = self._look()
         actions = reconcile(view)
         self._unsettled = any(action.kind is Kind.WAIT for action in actions)
         self._announcer.announce(actions, view, under_way=len(self._line.rows))
-        acted = self._carry_out([action for action in actions if self._is_due(action)])
+        now = clock.monotonic()
+        acted = self._carry_out(
+            [action for action in actions if self._is_due(action)], now + max(LOOK_EVERY, now - begun)
+        )
         if self._line.rows and not acted:
             self._line.wait(LOOK_EVERY / 2)
-            self._parts.clock.sleep(0)
+            clock.sleep(0)
         return acted or bool(self._line.rows)
+
+    def _take_ended(self) -> None:
+        for row in self._line.ended():
+            self._delivered(row)
 
     def _look(self) -> View:
         parts, announcer = self._parts, self._announcer
@@ -155,7 +163,7 @@ class Syncing:
         )
         for problem in found.problems:
             announcer.once(problem)
-        for name in parts.inbox.unreadable():
+        for name in parts.inbox.unreadable(view.tickets):
             announcer.once(f"the ticket .ckpt-tier/inbox/{name} can't be read", "scanning finds its file; delete it")
         if parts.journal.problem:
             announcer.once(f"the journal can't be written: {parts.journal.problem}", "free some space for it")
@@ -168,21 +176,40 @@ class Syncing:
             return False
         return self._put_off.has_come(action)
 
-    def _carry_out(self, due: list[Action]) -> bool:
-        """True if anything was done; uploads that find no free place are left for a later look."""
-        clock = self._parts.clock
-        until = clock.monotonic() + LOOK_EVERY
-        acted = line_is_full = False
+    def _carry_out(self, due: list[Action], until: float) -> bool:
+        """True if anything was done. What finds no place in the line gets the next one that comes free before
+        `until`."""
+        acted = False
+        queued: list[Action] = []
         for action in due:
-            clock.sleep(0)
-            if clock.monotonic() > until:
+            self._parts.clock.sleep(0)
+            if self._parts.clock.monotonic() > until:
+                return acted
+            if action.kind in _DELIVERED and (queued or not self._has_place(action)):
+                queued.append(action)
+            else:
+                acted |= self._act(action)
+        for action in queued:
+            if not self._place_comes_free(action, until):
                 break
-            if action.kind in _DELIVERED and line_is_full:
-                continue
-            did = self._act(action)
-            line_is_full |= action.kind in _DELIVERED and not did
-            acted |= did
+            acted |= self._is_due(action) and self._act(action)
         return acted
+
+    def _has_place(self, action: Action) -> bool:
+        return action.save is not None and self._line.has_place_for(action.save)
+
+    def _place_comes_free(self, action: Action, until: float) -> bool:
+        """Whether the action can be begun before `until`; also for one that this look knows too little of, because its
+        bytes are just being sent for another row."""
+        clock = self._parts.clock
+        while action.save is not None and not self._line.is_under_way(action.save) and not self._has_place(action):
+            left = until - clock.monotonic()
+            if left <= 0:
+                return False
+            self._line.wait(min(left, LOOK_EVERY / 2))
+            self._take_ended()
+            clock.sleep(0)
+        return True
 
     def _act(self, action: Action) -> bool:
         save = action.save

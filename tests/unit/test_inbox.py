@@ -163,3 +163,18 @@ def test_a_spool_file_that_is_no_ticket_is_named_and_left_alone(inbox: Inbox, co
     assert list(inbox.tickets()) == [ticket]
     assert inbox.unreadable() == ["0-broken.json"]
     assert (inbox.folder / "0-broken.json").exists()
+
+
+def test_the_ticket_that_holds_nothing_is_found_without_reading_the_others_again(tmp_path: Path) -> None:
+    inbox = Inbox(tmp_path)
+    (tmp_path / "a.pt").write_bytes(b"x")
+    ticket = inbox.drop("a.pt", series="main", step=1, saved_at=1.0)
+    (inbox.folder / "0-broken.json").write_text("{")
+    read: list[str] = []
+    honest = Path.read_bytes
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "read_bytes", lambda path: read.append(path.name) or honest(path))
+        assert inbox.unreadable([ticket]) == ["0-broken.json"]
+
+    assert read == ["0-broken.json"]

@@ -19,6 +19,8 @@ from ckpt_tier.errors import (
     UnavailableError,
 )
 from ckpt_tier.flow.delivery import STALLED_WAIT
+from ckpt_tier.flow.sync import Syncing
+from ckpt_tier.flow.view import View
 from ckpt_tier.inbox import Inbox
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore
@@ -842,3 +844,24 @@ def test_the_rate_of_the_uploads_is_learned(tiers: TwoTiers) -> None:
         tiers.sync(Slow(tiers.cold))
         rates.append(tiers.operations().status().uplink.uploaded_bytes_per_second)
     assert rates == [round(len(checkpoint(0)) / 2)] * 2
+
+
+def test_a_long_queue_is_not_looked_at_anew_for_every_few_of_it(
+    tiers: TwoTiers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = 0
+    look = Syncing._look
+
+    def counted(self: Syncing) -> View:
+        nonlocal looks
+        looks += 1
+        return look(self)
+
+    monkeypatch.setattr(Syncing, "_look", counted)
+    for step in range(40):
+        tiers.write(step)
+
+    tiers.sync()
+
+    assert tiers.cold_steps() == list(range(40))
+    assert looks < 10  # found, validated, sent, evicted, nothing left; four deliveries are under way at a time
