@@ -33,6 +33,7 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct], str]] = {
     "annotate": ("ckpt-tier/annotate/1", documents.AnnotateDocument, "`ckpt-tier annotate --json`"),
     "abandon": ("ckpt-tier/abandon/1", documents.AbandonDocument, "`ckpt-tier abandon --json`"),
     "init": ("ckpt-tier/init/1", documents.InitDocument, "`ckpt-tier init --json`"),
+    "estimate": ("ckpt-tier/estimate/1", documents.EstimateDocument, "`ckpt-tier estimate --json`"),
     "doctor": ("ckpt-tier/doctor/1", documents.DoctorDocument, "`ckpt-tier doctor --json`"),
     "error": ("ckpt-tier/error/1", documents.ErrorDocument, "any command with `--json`, on stderr"),
 }
@@ -119,6 +120,8 @@ def _table(definition: Schema) -> str:
 def _kind(field: Schema) -> str:
     if "const" in field:
         return f'`"{field["const"]}"`'
+    if "enum" in field:
+        return " or ".join(f'`"{each}"`' for each in field["enum"])
     if "$ref" in field:
         return str(field["$ref"]).rpartition("/")[2]
     if "anyOf" in field:

@@ -6,6 +6,7 @@ Integers in ``*_bytes`` and ``*_seconds``, times in RFC 3339 UTC.
 import msgspec
 
 from ckpt_tier.cold.pins import Pin
+from ckpt_tier.core.estimate import Assumption, Estimate, Keep
 from ckpt_tier.doctor.finding import Finding
 from ckpt_tier.flow.listing import Listed
 from ckpt_tier.flow.verify import Verified
@@ -308,3 +309,28 @@ class DoctorDocument(msgspec.Struct, frozen=True, kw_only=True):
     warning_count: int
     bad_count: int
     exit_code: int
+
+
+class EstimateDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`estimate`: what was asked, with everything it rests on, and the estimates for it and for other frequencies and
+    retentions.
+
+    `room_bytes` is what checkpoints may take on the hot tier, `largest_keep` the most of each series that fits at the
+    peak: all that are made if that fits, 0 if not even one does. `price_per_gb_month` and `cost_per_month` are in
+    dollars, of 10^9 bytes.
+    """
+
+    schema: str = "ckpt-tier/estimate/1"
+    steps: int
+    every: int
+    keep: Keep
+    series: int
+    size_bytes: int
+    interval_seconds: int | None
+    uplink_bytes_per_second: int
+    price_per_gb_month: float | None
+    room_bytes: int
+    largest_keep: int
+    estimates: tuple[Estimate, ...]
+    assumptions: tuple[Assumption, ...]
+    problems: tuple[str, ...]

@@ -24,6 +24,7 @@ COMMANDS = {
     "annotate": "Note metrics of a committed checkpoint: keep_best and pin --best go by them.",
     "pin": "Keep a step, or the best by a metric, whatever retention says.",
     "unpin": "Leave a pinned step to retention again.",
+    "estimate": "Before or while it runs: what a training will save, and what fits the disk.",
     "doctor": "Try everything that ckpt-tier relies on, and say what to mend.",
     "demo": "See it work: train, fill a small disk, lose it, restore, resume.",
 }

@@ -1,6 +1,7 @@
 """Sizes, durations and rates as people write them, and back."""
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -12,6 +13,8 @@ _SIZES = {
     "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40, "PIB": 2**50,
 }  # fmt: skip
 _DURATIONS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_COUNTS = {"": 1, "k": 10**3, "m": 10**6}
+_DECIMAL = ("kB", "MB", "GB", "TB", "PB", "EB")
 _QUANTITY = re.compile(r"\s*(\d{1,60}(?:\.\d{1,60})?)\s*([A-Za-z]*)\s*")
 
 
@@ -41,17 +44,42 @@ def parse_rate(text: str) -> int:
     return parse_size(amount)
 
 
+def parse_count(text: str) -> int:
+    """A whole number from "757500", "757_500", "757,500", "757.5k" or "1M"; raises UsageError."""
+    match = _QUANTITY.fullmatch(re.sub(r"(?<=\d)[_,](?=\d{3}(?!\d))", "", text))
+    factor = _COUNTS.get(match[2].lower()) if match else None
+    if match is None or factor is None or (count := Decimal(match[1]) * factor) % 1:
+        raise UsageError(f"{text!r} is not a whole number", fix='write it like "757500", "757.5k" or "1M"')
+    return int(count)
+
+
 def format_size(count: int) -> str:
     """Bytes in powers of 1000 with three significant digits, as disks are sold: "1.20 GB"."""
     if abs(count) < 1000:
         return f"{count} B"
     value = float(count)
-    for unit in ("kB", "MB", "GB", "TB", "PB", "EB"):
+    for unit in _DECIMAL:
         value /= 1000
         if abs(value) < 999.5 or unit == "EB":
-            digits = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
-            return f"{value:.{digits}f} {unit}"
+            return f"{value:.{_digits(value)}f} {unit}"
     raise AssertionError("unreachable")
+
+
+def common_unit(counts: Iterable[int]) -> tuple[str, int]:
+    """A unit for a whole column of sizes, and its bytes: the largest in which none of them, but 0, is less than 1."""
+    least = min((count for count in counts if count), default=0)
+    power = max(0, min((len(str(least)) - 1) // 3, len(_DECIMAL)))
+    return ("B", *_DECIMAL)[power], 1000**power
+
+
+def format_in(count: int, unit: int) -> str:
+    """Bytes in a unit of so many bytes, with at least three significant digits: "3.60", "28.8", "1,087"."""
+    return f"{count / unit:,.{_digits(count / unit) if unit > 1 else 0}f}"
+
+
+def _digits(value: float) -> int:
+    """How many decimals make three significant digits."""
+    return 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
 
 
 def format_duration(seconds: float) -> str:

@@ -38,6 +38,7 @@ def test_every_document_fits_its_schema(ground: Ground) -> None:
     assert fits(ground.run("prune", "--yes", "--json").document, "prune")
     assert fits(ground.run("prune", "--tier", "hot", "--dry-run", "--json").document, "prune")
     assert fits(ground.run("sync", "--dismiss", "all", "--json").document, "dismissed")
+    assert fits(ground.run("estimate", "--price", "0.023", "--json").document, "estimate")
     initialised = ground.run("init", "hot", str(ground.cold), "--same-device", "--force", "--json")
     assert fits(initialised.document, "init")
 

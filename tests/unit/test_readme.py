@@ -12,7 +12,7 @@ from ckpt_tier.config import load
 from ckpt_tier.errors import CkptTierError
 
 REPOSITORY = Path(__file__).parents[2]
-PAGES = ["README.md", "docs/operations.md", "docs/security.md"]
+PAGES = ["README.md", "docs/operations.md", "docs/security.md", "docs/estimate.md"]
 
 
 def blocks(page: str, language: str) -> list[str]:

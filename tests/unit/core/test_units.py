@@ -3,9 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt_tier.core.units import (
+    common_unit,
     format_duration,
+    format_in,
     format_size,
     format_time,
+    parse_count,
     parse_duration,
     parse_rate,
     parse_size,
@@ -125,3 +128,41 @@ def test_a_time_is_written_in_utc_and_reads_back_to_the_microsecond(microseconds
 def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(ValueError, match="no time zone"):
         parse_time("2026-11-24T01:50:22")
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("757500", 757_500),
+        ("757_500", 757_500),
+        ("757,500", 757_500),
+        ("757.5k", 757_500),
+        ("1M", 10**6),
+        ("5 K", 5000),
+    ],
+)
+def test_a_count_is_read_as_people_write_it(text: str, count: int) -> None:
+    assert parse_count(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "k", "-1", "1.5", "1,5k", "0.0001k", "1e3", "5GB", "nan"])
+def test_what_is_not_a_whole_number_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a whole number") as caught:
+        parse_count(text)
+    assert "757.5k" in caught.value.fix
+
+
+def test_a_column_of_sizes_has_one_unit() -> None:
+    name, unit = common_unit([0, 2_400_000_000, 1_087_200_000_000])
+    assert (name, unit) == ("GB", 10**9)
+    assert [format_in(each, unit) for each in (3_600_000_000, 28_800_000_000, 1_087_200_000_000)] == [
+        "3.60",
+        "28.8",
+        "1,087",
+    ]
+
+
+@given(st.lists(st.integers(0, 10**24), min_size=1))
+def test_nothing_in_a_column_but_0_is_less_than_1_of_its_unit(counts: list[int]) -> None:
+    _, unit = common_unit(counts)
+    assert all(count >= unit for count in counts if count)
