@@ -19,11 +19,12 @@ import msgspec
 from ckpt_tier.config import Config, load
 from ckpt_tier.core.nouns import DEFAULT_SERIES, Pass, check_name, check_save_id, check_step
 from ckpt_tier.core.units import format_time
-from ckpt_tier.errors import CancelledError, ConfigError, UsageError
+from ckpt_tier.errors import CancelledError, ConfigError, IntegrityError, NotFoundError, UsageError
 from ckpt_tier.inbox import HIDDEN, Ticket
 from ckpt_tier.job import SAVE_ID, Passes, job_id, own_rank, world_size_here
-from ckpt_tier.operations import HOOK_ERRORS, Operations
-from ckpt_tier.operations import Restored as Restored
+from ckpt_tier.operations import HOOK_ERRORS
+from ckpt_tier.restoring import Restoration
+from ckpt_tier.restoring import Restored as Restored
 from ckpt_tier.spawn import start_worker
 from ckpt_tier.system.clock import Clock, process_started_at, random_id
 from ckpt_tier.system.locks import Presence
@@ -120,7 +121,7 @@ class Tier:
             try:
                 (config.hot.path / HIDDEN).mkdir(parents=True, exist_ok=True)
                 self._presence = Presence(config.hot.path / HIDDEN / TRAINING_LOCK)
-                self._ensure_worker()
+                self.ensure_worker()
             except OSError as error:
                 self._complain(f"no worker was started: {error}")
 
@@ -204,7 +205,7 @@ class Tier:
         """
         deadline = self._clock.monotonic() + timeout
         while any(self._is_waiting(ticket) for ticket in self._tickets):
-            if not self._ensure_worker():
+            if not self.ensure_worker():
                 break
             if self._clock.monotonic() >= deadline:
                 break
@@ -238,10 +239,12 @@ class Tier:
         force: bool = False,
         emit: Emit | None = None,
     ) -> Restored:
-        """Brings a committed checkpoint back to its place in the hot folder, or below `to`; with `rank` only that
-        rank's share.
+        """Brings a checkpoint back to its place in the hot folder, or below `to`; with `rank` only that rank's share.
 
-        `step=None`: the newest good one, by time of saving; what is damaged or holds a known NaN is passed over.
+        `step=None`: the newest good one, by time of saving. One that only the hot tier has counts once each of its
+        bytes was read and found good. What is damaged, incomplete, abandoned or holds a known NaN is passed over, with
+        the reason; a hot copy that is damaged is fetched anew, and moved to ``.ckpt-tier/replaced/``. With the cold
+        tier away, the newest good one of the hot tier, and a warning.
         `series=None`: the only one there is. Ranks and processes may all ask at once: one fetches.
 
         With the `process_group` of `open` this is a collective: rank 0 of the group chooses step and generation, every
@@ -251,26 +254,30 @@ class Tier:
         Raises NotFoundError, IntegrityError, ConflictError (another file is there), NoSpaceError, UnavailableError,
         UsageError (several series, none named).
         """
-        operations = Operations(self._wiring)
         say = emit or _log_event
+        restoration = Restoration(self._wiring, say, rank=rank, to=None if to is None else Path(to), force=force)
+
+        def only_series(wanted: int | None) -> str:
+            return check_name("series", series or _only(restoration.series(wanted)))
 
         def bring_back(choice: Choice) -> Restored:
-            [restored] = operations.restore(
-                say,
-                step=None if choice.step is None else check_step(choice.step),
-                series=check_name("series", choice.series or _only_series(operations, choice.step)),
-                generation=choice.generation,
-                rank=rank,
-                to=None if to is None else Path(to),
-                force=force,
-            )
-            return restored
+            wanted = None if choice.step is None else check_step(choice.step)
+            name = check_name("series", choice.series) if choice.series else only_series(wanted)
+            if wanted is None or step is not None:
+                return restoration.run(name, wanted, choice.generation)
+            try:
+                [chosen] = restoration.candidates(name, wanted, choice.generation)
+            except NotFoundError as error:
+                if choice.committed:
+                    raise
+                raise IntegrityError(f"step {wanted} is on another rank's hot tier alone") from error
+            return restoration.bring_back(chosen, mend=True)
 
         def candidates() -> Iterator[Choice]:
             wanted = None if step is None else check_step(step)
-            name = check_name("series", series or _only_series(operations, wanted))
-            for found in operations.candidates(say, name, wanted, generation):
-                yield Choice(name, found.step, found.generation)
+            name = only_series(wanted)
+            for found in restoration.candidates(name, wanted, generation):
+                yield Choice(name, found.manifest.step, found.manifest.generation, found.hot is None)
 
         asked = Choice(series, step, generation)
         if self._process_group is None:
@@ -394,8 +401,8 @@ class Tier:
         except OSError:  # the folder can't be looked into: nothing says that it is committed
             return True
 
-    def _ensure_worker(self) -> bool:
-        """Starts a worker if none runs and this tier may; False if there is none to wait for."""
+    def ensure_worker(self) -> bool:
+        """Starts a worker if none runs and this tier may; False if there is none to wait for. Never raises."""
         try:
             if self._wiring.worker_lock("").is_held():
                 return True
@@ -409,12 +416,11 @@ class Tier:
         return self._may_start_worker
 
 
-def _only_series(operations: Operations, step: int | None) -> str:
-    """The one series there is, or has the step. Raises UsageError if there are several."""
-    there = sorted({entry.series for entry in operations.entries(step=step)})
-    if len(there) > 1:
-        raise UsageError(f"the run has the series {', '.join(there)}", "one call restores one", 'name it: series="…"')
-    return there[0] if there else DEFAULT_SERIES
+def _only(series: list[str]) -> str:
+    """The one there is. Raises UsageError if there are several."""
+    if len(series) > 1:
+        raise UsageError(f"the run has the series {', '.join(series)}", "one call restores one", 'name it: series="…"')
+    return series[0]
 
 
 def _finite(value: object) -> float | None:

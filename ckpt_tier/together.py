@@ -24,11 +24,13 @@ T = TypeVar("T")
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One generation of one step: what all ranks restore, or what somebody asked for (then with None in it)."""
+    """One generation of one step: what all ranks restore, or what somebody asked for (then with None in it).
+    `committed`: false for what only the leader's hot tier has."""
 
     series: str | None
     step: int | None
     generation: str | None
+    committed: bool = True
 
 
 class Failure(msgspec.Struct, frozen=True):
