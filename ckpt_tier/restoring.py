@@ -98,9 +98,10 @@ class Restoration:
         """Brings one back."""
         if step is not None:
             return self.bring_back(next(self.candidates(series, step, generation)))
+        mend = self._uses_hot and self._root == self._wiring.config.hot.path
         for candidate in self.candidates(series):
             try:
-                return self.bring_back(candidate, mend=True)
+                return self.bring_back(candidate, mend=mend)
             except IntegrityError as error:
                 self._emit(PassedOver(series=series, step=candidate.manifest.step, reason=str(error)))
         raise IntegrityError(
