@@ -59,11 +59,20 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stopped(CkptTierError):  # noqa: N818 (no error of ours: whoever asked knows)
-    """Ended before the command began. `code`: the exit code."""
+    """Ended before the command began. `code`: the exit code; `said`: the error document of the restore, if it failed."""
 
-    def __init__(self, code: int) -> None:
-        super().__init__("stopped before the command began")
+    def __init__(self, code: int, said: str) -> None:
+        super().__init__("the command was not started")
         self.code = code
+        self.said = said
+
+
+class ErrorReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read of an error document."""
+
+    error: str
+    why: str = ""
+    hint: str = ""
 
 
 def filled(words: Sequence[str], resumed: Resumed | None) -> list[str]:
@@ -98,22 +107,22 @@ def resume(
 ) -> RestoreReport | None:
     """Restores the newest good checkpoint, in a process of its own; None if there is none yet.
 
-    Raises Stopped with the exit code of a restore that failed, which has said why; UsageError for several series.
+    Raises Stopped with the exit code of a restore that failed, or was told to end; UsageError for several series.
     """
-    output = os.memfd_create("ckpt-tier-restore")
+    output, errors = os.memfd_create("ckpt-tier-restored"), os.memfd_create("ckpt-tier-errors")
     try:
-        code = children.run(
-            [sys.executable, "-m", "ckpt_tier", "restore", "--latest", "--json", *options], env, output=output
-        )
-        text = os.pread(output, os.fstat(output).st_size, 0)
+        words = [sys.executable, "-m", "ckpt_tier", "restore", "--latest", "--json", *options]
+        code = children.run(words, env, outputs={1: output, 2: errors})
+        text, said = (os.pread(each, os.fstat(each).st_size, 0) for each in (output, errors))
     finally:
         os.close(output)
+        os.close(errors)
     if children.received:
-        raise Stopped(128 + children.received[0])
+        raise Stopped(128 + children.received[0], "")
     if code == NotFoundError.exit_code:
         return None
     if code != 0:
-        raise Stopped(code)
+        raise Stopped(code, said.decode(errors="replace"))
     report = msgspec.json.decode(text, type=RestoreReport)
     for each in report.passed_over:
         say(f"passed over series={each.series} step={each.step} {each.reason}")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ckpt_tier.cli.paper import plain
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.core.units import format_duration, format_size
-from ckpt_tier.running import Left, RestoreReport, Stopped, drain, environment, filled, resume
+from ckpt_tier.running import ErrorReport, Left, RestoreReport, Stopped, drain, environment, filled, resume
 from ckpt_tier.system.children import NOT_EXECUTABLE, NOT_FOUND, Children
 from ckpt_tier.tier import Tier
 
@@ -33,6 +33,7 @@ def run_beside(
             report, words = _resumed(settings, children, words, series, rank)
             env = environment(env, report.restored[0] if report else None)
     except Stopped as stopped:
+        _not_started(settings, stopped)
         return stopped.code
     tier = Tier(wiring.config, worker=True)
     try:
@@ -44,6 +45,21 @@ def run_beside(
     tier.close()
     _account(settings, report, code, left, grace)
     return code
+
+
+def _not_started(settings: Settings, stopped: Stopped) -> None:
+    import msgspec
+
+    if settings.json or not stopped.said:
+        _write(stopped.said.rstrip())
+        return
+    try:
+        error = msgspec.json.decode(stopped.said, type=ErrorReport)
+    except msgspec.DecodeError:  # a crash, with its own words
+        _write(stopped.said.rstrip())
+        return
+    _say(settings, f"error: {error.error}" + (f": {error.why}" if error.why else ""))
+    _say(settings, f"error: {stopped.what}; hint: {error.hint}")
 
 
 def _resumed(

@@ -33,16 +33,17 @@ class Children:
         words: Sequence[str],
         env: Mapping[str, str],
         *,
-        output: int | None = None,
+        outputs: Mapping[int, int] | None = None,
         tick: float = 5.0,
         on_tick: Callable[[], object] = lambda: None,
     ) -> int:
-        """Runs a command to its end; `output` is a descriptor for its stdout. Returns its exit code, or 128 + n if
+        """Runs a command to its end; `outputs`: which of its descriptors
+        goes into which of ours. Returns its exit code, or 128 + n if
         signal n ended it. `on_tick` is called about every `tick` seconds; it must not raise.
 
         Raises OSError when the command can't be started.
         """
-        actions = [] if output is None else [(os.POSIX_SPAWN_DUP2, output, 1)]
+        actions = [(os.POSIX_SPAWN_DUP2, ours, its) for its, ours in (outputs or {}).items()]
         child = os.posix_spawnp(
             words[0], list(words), dict(env), file_actions=actions, setsigmask=[], setsigdef=[signal.SIGPIPE]
         )

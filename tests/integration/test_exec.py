@@ -94,6 +94,14 @@ def test_one_line_serves_the_first_start_and_the_next(ground: Running) -> None:
     assert (account["exit_code"], account["drained"], account["resumed"]["step"]) == (0, True, 5)
 
 
+def test_what_it_says_in_words(ground: Running) -> None:
+    said = []
+    for _ in range(2):
+        with ground.exec("--resume", *train("once", "--resume", "{path}")) as process:
+            said.append(ended(process, 60).err)
+    ground.matches_golden("exec.txt", "\n".join(said))
+
+
 def test_a_command_that_is_killed_gives_128_and_the_signal(ground: Running) -> None:
     with ground.exec("--", "sh", "-c", "kill -9 $$") as process:
         assert ended(process, 60).code == 128 + 9
@@ -134,6 +142,15 @@ def test_with_the_cold_tier_away_the_training_runs_and_what_is_left_is_said(grou
         process.send_signal(signal.SIGTERM)
         process.send_signal(signal.SIGINT)
         assert ended(process, 60).code == 0
+
+
+def test_what_cannot_be_had_is_no_first_start(ground: Running) -> None:
+    (ground.cold / MARKER).unlink()
+    with ground.exec("--resume", *train("once", "{path}")) as process:
+        result = ended(process, 60)
+    assert (result.code, result.out) == (6, "")
+    assert "error: the cold tier at" in result.err
+    assert "the command was not started" in result.err
 
 
 def test_a_usage_error_says_what_to_write(ground: Running) -> None:

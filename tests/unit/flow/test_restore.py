@@ -142,7 +142,7 @@ def test_a_different_file_is_kept_and_with_force_moved_aside(
     target.parent.mkdir(parents=True)
     target.write_bytes(content or b"x" * len(checkpoint(0)))
     before = target.read_bytes()
-    with pytest.raises(ConflictError, match="differs|damaged") as caught:
+    with pytest.raises(ConflictError, match=r"differs|damaged") as caught:
         bring(filled, 0, tmp_path / "to")
     assert "--force" in caught.value.fix
     assert target.read_bytes() == before
