@@ -59,7 +59,7 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stopped(CkptTierError):  # noqa: N818 (no error of ours: whoever asked knows)
-    """Ended before the command began. `code`: the exit code; `said`: the error document of the restore, if it failed."""
+    """Ended before the command began. `code`: the exit code; `said`: the error document of a restore that failed."""
 
     def __init__(self, code: int, said: str) -> None:
         super().__init__("the command was not started")
