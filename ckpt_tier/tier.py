@@ -116,6 +116,7 @@ class Tier:
         self._may_start_worker = worker
         self._process_group = process_group
         self._start_again_at = 0.0
+        self._worker: int | None = None
         self._presence: Presence | None = None
         if worker:
             try:
@@ -407,13 +408,24 @@ class Tier:
             if self._wiring.worker_lock("").is_held():
                 return True
             now = self._clock.monotonic()
-            if self._may_start_worker and now >= self._start_again_at:
+            if self._may_start_worker and now >= self._start_again_at and not _lives(self._worker):
                 self._start_again_at = now + START_AGAIN
-                start_worker(self.config, self._overrides)
+                self._worker = start_worker(self.config, self._overrides)
         except OSError as error:
             self._complain(f"no worker was started: {error}")
             return False
         return self._may_start_worker
+
+
+def _lives(child: int | None) -> bool:
+    """Whether a worker that this process started is still there. One whose cold tier is away, and whose run has no id
+    yet, holds no lock while it waits; another beside it would wait as well."""
+    if child is None:
+        return False
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] == 0
+    except ChildProcessError:  # it was reaped already
+        return False
 
 
 def _only(series: list[str]) -> str:

@@ -1,5 +1,6 @@
 """`exec` with real processes and signals: a training that saves when it is told to end, and the worker beside it."""
 
+import contextlib
 import json
 import os
 import signal
@@ -58,9 +59,10 @@ class Running(Ground):
 def ground(tmp_path: Path) -> Iterator[Running]:
     ground = Running(tmp_path)
     yield ground
-    holder = ground.lock.holder()
-    if ground.lock.is_held() and holder and holder.pid != os.getpid():
-        os.kill(holder.pid, signal.SIGKILL)
+    for process in Path("/proc").glob("[0-9]*"):  # workers that wait for a cold tier hold no lock
+        with contextlib.suppress(OSError):
+            if (process / "cwd").readlink() == tmp_path and b"--for-training" in (process / "cmdline").read_bytes():
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def train(*more: str) -> tuple[str, ...]:
