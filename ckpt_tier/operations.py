@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ckpt_tier.core.nouns import check_name
-from ckpt_tier.errors import IntegrityError, NoColdTierError, NotFoundError, UnavailableError
+from ckpt_tier.errors import NoColdTierError, NotFoundError, UnavailableError
 from ckpt_tier.inbox import HIDDEN
+from ckpt_tier.restoring import Restoration
+from ckpt_tier.restoring import Restored as Restored
 from ckpt_tier.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -38,17 +40,6 @@ READ_AT_MOST = 500
 """Manifest bodies that `list` and `status` fetch; what is beyond is shown without its size."""
 
 
-class Restored(msgspec.Struct, frozen=True, kw_only=True):
-    """A checkpoint that is back: `files` lie below `root`."""
-
-    series: str
-    step: int
-    generation: str
-    root: Path
-    files: tuple[Path, ...]
-    fetched_bytes: int
-
-
 class Operations:
     """The questions that can be asked of a configuration. To be used by one thread."""
 
@@ -62,6 +53,13 @@ class Operations:
         from ckpt_tier.flow.reconcile import reconcile
 
         return reconcile(self._view()[0])
+
+    def waiting(self) -> dict[str, int]:
+        """What waits for validation or upload, by path, with its bytes: as far as this machine knows, without asking
+        the cold tier. Changes nothing. Raises ConfigError."""
+        from ckpt_tier.flow.status import waiting
+
+        return waiting(self._view(ask_cold=False)[0])
 
     def entries(self, series: str | None = None, step: int | None = None) -> list[Entry]:
         """The committed checkpoints, by series and step. Raises UnavailableError, NotFoundError (no such step)."""
@@ -246,78 +244,16 @@ class Operations:
         rank: int | None = None,
         to: Path | None = None,
         force: bool = False,
+        hot: bool = True,
     ) -> list[Restored]:
         """Brings a step back, or with `step=None` the newest good one, for one series or for each that has it; with
-        `rank` only that rank's share.
+        `rank` only that rank's share. See `ckpt_tier.restoring`, also for what is raised.
 
-        Raises NotFoundError, IntegrityError, ConflictError (another file is there), NoSpaceError, UnavailableError.
+        `hot=False`: from the cold tier alone, as if the hot folder held nothing.
         """
-        names = [series] if series else sorted({entry.series for entry in self.entries(step=step)})
-        if not names:
-            raise NotFoundError("there is no committed checkpoint", fix="run `ckpt-tier sync` first")
-        how = functools.partial(self._bring_back, emit, rank=rank, to=to, force=force)
-        return [self._restore_one(emit, name, step, generation, how) for name in names]
-
-    def candidates(
-        self, emit: Emit, series: str, step: int | None = None, generation: str | None = None
-    ) -> Iterator[Manifest]:
-        """What a restore takes: the step's generation, or with `step=None` each that may be good, the newest first.
-        Raises NotFoundError, IntegrityError (its manifest is damaged), UnavailableError."""
-        from ckpt_tier.core.events import PassedOver
-        from ckpt_tier.flow.listing import by_step, newest_first
-        from ckpt_tier.flow.retry import persistently
-
-        manifests = self._wiring.cold.manifests
-        if step is not None:
-            yield persistently(lambda: by_step(manifests, series, step, generation), self._clock)
-            return
-        for manifest in persistently(lambda: newest_first(manifests, series, emit), self._clock):
-            if manifest.nan:
-                emit(PassedOver(series=series, step=manifest.step, reason=f"it holds {manifest.nan} NaN values"))
-            else:
-                yield manifest
-
-    def _restore_one(
-        self,
-        emit: Emit,
-        series: str,
-        step: int | None,
-        generation: str | None,
-        bring_back: Callable[[Manifest], Restored],
-    ) -> Restored:
-        from ckpt_tier.core.events import PassedOver
-
-        if step is not None:
-            [chosen] = self.candidates(emit, series, step, generation)
-            return bring_back(chosen)
-        for manifest in self.candidates(emit, series):
-            try:
-                return bring_back(manifest)
-            except IntegrityError as error:
-                emit(PassedOver(series=series, step=manifest.step, reason=str(error)))
-        raise IntegrityError(
-            f"no committed checkpoint of series {series!r} is good", "each was passed over", "see the lines above"
-        )
-
-    def _bring_back(
-        self, emit: Emit, manifest: Manifest, *, rank: int | None, to: Path | None, force: bool
-    ) -> Restored:
-        from ckpt_tier.flow.restore import Restoring, restore, share_of
-
-        manifest = share_of(manifest, rank)
-        hot = self._config.hot
-        root = (to or hot.path).absolute()
-        into_hot = root == hot.path
-        how = Restoring(root=root, force=force, hold_until=self._clock.now() + hot.hold if into_hot else None)
-        fetched = restore(self._wiring.store, manifest, how, self._clock, emit)
-        return Restored(
-            series=manifest.series,
-            step=manifest.step,
-            generation=manifest.generation,
-            root=root,
-            files=tuple(root / file.path for file in manifest.files),
-            fetched_bytes=fetched,
-        )
+        restoration = Restoration(self._wiring, emit, rank=rank, to=to, force=force, hot=hot)
+        names = [series] if series else restoration.series(step)
+        return [restoration.run(name, step, generation) for name in names]
 
     def _view(self, entries: Iterable[Entry] | None = None, *, ask_cold: bool = True) -> tuple[View, list[str]]:
         """One look without the lock, and what is worth a warning. Without `entries` and without asking the cold

@@ -15,8 +15,8 @@ LOG_BYTES = 10_000_000
 LOGS_KEPT = 3
 
 
-def start_worker(config: Config, overrides: Mapping[str, str]) -> None:
-    """Starts ``ckpt-tier sync --watch`` in a new session and returns at once.
+def start_worker(config: Config, overrides: Mapping[str, str]) -> int:
+    """Starts ``ckpt-tier sync --watch`` in a new session and returns its process id at once.
 
     If another worker holds the folder's lock by the time it looks, the new one ends quietly. Its output, a crash's
     last words included, goes to ``worker.log`` in the configuration's `state_dir`, which it rotates itself. It inherits
@@ -27,7 +27,7 @@ def start_worker(config: Config, overrides: Mapping[str, str]) -> None:
     command = [sys.executable, "-m", "ckpt_tier", "sync", "--watch", FOR_TRAINING]
     if config.file is not None:
         command += ["--config", str(config.file)]
-    os.posix_spawn(
+    return os.posix_spawn(
         sys.executable,
         command,
         {**os.environ, **overrides},

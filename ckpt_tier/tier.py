@@ -21,11 +21,19 @@ from ckpt_tier.core.metrics import finite
 from ckpt_tier.core.nouns import DEFAULT_SERIES, Pass, check_name, check_save_id, check_step
 from ckpt_tier.core.saving import Decision as Decision
 from ckpt_tier.core.units import format_time
-from ckpt_tier.errors import CancelledError, ConfigError, NoColdTierError, UsageError
+from ckpt_tier.errors import (
+    CancelledError,
+    ConfigError,
+    IntegrityError,
+    NoColdTierError,
+    NotFoundError,
+    UsageError,
+)
 from ckpt_tier.inbox import HIDDEN, Ticket
 from ckpt_tier.job import SAVE_ID, Passes, job_id, own_rank, world_size_here
-from ckpt_tier.operations import HOOK_ERRORS, Operations
-from ckpt_tier.operations import Restored as Restored
+from ckpt_tier.operations import HOOK_ERRORS
+from ckpt_tier.restoring import Restoration
+from ckpt_tier.restoring import Restored as Restored
 from ckpt_tier.saving import Saving
 from ckpt_tier.spawn import start_worker
 from ckpt_tier.system.clock import Clock, process_started_at, random_id
@@ -122,12 +130,13 @@ class Tier:
         self._may_start_worker = worker
         self._process_group = process_group
         self._start_again_at = 0.0
+        self._worker: int | None = None
         self._presence: Presence | None = None
         if worker:
             try:
                 (config.hot.path / HIDDEN).mkdir(parents=True, exist_ok=True)
                 self._presence = Presence(config.hot.path / HIDDEN / TRAINING_LOCK)
-                self._ensure_worker()
+                self.ensure_worker()
             except OSError as error:
                 self._complain(f"no worker was started: {error}")
 
@@ -251,7 +260,7 @@ class Tier:
         """
         deadline = self._clock.monotonic() + timeout
         while any(self._is_waiting(ticket) for ticket in self._tickets):
-            if not self._ensure_worker():
+            if not self.ensure_worker():
                 break
             if self._clock.monotonic() >= deadline:
                 break
@@ -295,7 +304,7 @@ class Tier:
             deadline = clock.monotonic() + patience
             with request(hot, bytes, clock.now(), patience):
                 while space(hot).free < max(bytes, requested(hot, clock.now())):
-                    if not self._ensure_worker() or clock.monotonic() >= deadline:
+                    if not self.ensure_worker() or clock.monotonic() >= deadline:
                         break
                     clock.sleep(0.1)
             return space(hot).free >= bytes
@@ -316,10 +325,12 @@ class Tier:
         force: bool = False,
         emit: Emit | None = None,
     ) -> Restored:
-        """Brings a committed checkpoint back to its place in the hot folder, or below `to`; with `rank` only that
-        rank's share.
+        """Brings a checkpoint back to its place in the hot folder, or below `to`; with `rank` only that rank's share.
 
-        `step=None`: the newest good one, by time of saving; what is damaged or holds a known NaN is passed over.
+        `step=None`: the newest good one, by time of saving. One that only the hot tier has counts once each of its
+        bytes was read and found good. What is damaged, incomplete, abandoned or holds a known NaN is passed over, with
+        the reason; a hot copy that is damaged is fetched anew, and moved to ``.ckpt-tier/replaced/``. With the cold
+        tier away, the newest good one of the hot tier, and a warning.
         `series=None`: the only one there is. Ranks and processes may all ask at once: one fetches.
 
         With the `process_group` of `open` this is a collective: rank 0 of the group chooses step and generation, every
@@ -329,26 +340,30 @@ class Tier:
         Raises NotFoundError, IntegrityError, ConflictError (another file is there), NoSpaceError, UnavailableError,
         UsageError (several series, none named).
         """
-        operations = Operations(self._wiring)
         say = emit or _log_event
+        restoration = Restoration(self._wiring, say, rank=rank, to=None if to is None else Path(to), force=force)
+
+        def only_series(wanted: int | None) -> str:
+            return check_name("series", series or _only(restoration.series(wanted)))
 
         def bring_back(choice: Choice) -> Restored:
-            [restored] = operations.restore(
-                say,
-                step=None if choice.step is None else check_step(choice.step),
-                series=check_name("series", choice.series or _only_series(operations, choice.step)),
-                generation=choice.generation,
-                rank=rank,
-                to=None if to is None else Path(to),
-                force=force,
-            )
-            return restored
+            wanted = None if choice.step is None else check_step(choice.step)
+            name = check_name("series", choice.series) if choice.series else only_series(wanted)
+            if wanted is None or step is not None:
+                return restoration.run(name, wanted, choice.generation)
+            try:
+                [chosen] = restoration.candidates(name, wanted, choice.generation)
+            except NotFoundError as error:
+                if choice.committed:
+                    raise
+                raise IntegrityError(f"step {wanted} is on another rank's hot tier alone") from error
+            return restoration.bring_back(chosen, mend=True)
 
         def candidates() -> Iterator[Choice]:
             wanted = None if step is None else check_step(step)
-            name = check_name("series", series or _only_series(operations, wanted))
-            for found in operations.candidates(say, name, wanted, generation):
-                yield Choice(name, found.step, found.generation)
+            name = only_series(wanted)
+            for found in restoration.candidates(name, wanted, generation):
+                yield Choice(name, found.manifest.step, found.manifest.generation, found.hot is None)
 
         asked = Choice(series, step, generation)
         if self._process_group is None:
@@ -474,27 +489,37 @@ class Tier:
         except OSError:  # the folder can't be looked into: nothing says that it is committed
             return True
 
-    def _ensure_worker(self) -> bool:
-        """Starts a worker if none runs and this tier may; False if there is none to wait for."""
+    def ensure_worker(self) -> bool:
+        """Starts a worker if none runs and this tier may; False if there is none to wait for. Never raises."""
         try:
             if self._wiring.worker_lock("").is_held():
                 return True
             now = self._clock.monotonic()
-            if self._may_start_worker and now >= self._start_again_at:
+            if self._may_start_worker and now >= self._start_again_at and not _lives(self._worker):
                 self._start_again_at = now + START_AGAIN
-                start_worker(self.config, self._overrides)
+                self._worker = start_worker(self.config, self._overrides)
         except OSError as error:
             self._complain(f"no worker was started: {error}")
             return False
         return self._may_start_worker
 
 
-def _only_series(operations: Operations, step: int | None) -> str:
-    """The one series there is, or has the step. Raises UsageError if there are several."""
-    there = sorted({entry.series for entry in operations.entries(step=step)})
-    if len(there) > 1:
-        raise UsageError(f"the run has the series {', '.join(there)}", "one call restores one", 'name it: series="…"')
-    return there[0] if there else DEFAULT_SERIES
+def _lives(child: int | None) -> bool:
+    """Whether a worker that this process started is still there. One whose cold tier is away, and whose run has no id
+    yet, holds no lock while it waits; another beside it would wait as well."""
+    if child is None:
+        return False
+    try:
+        return os.waitpid(child, os.WNOHANG)[0] == 0
+    except ChildProcessError:  # it was reaped already
+        return False
+
+
+def _only(series: list[str]) -> str:
+    """The one there is. Raises UsageError if there are several."""
+    if len(series) > 1:
+        raise UsageError(f"the run has the series {', '.join(series)}", "one call restores one", 'name it: series="…"')
+    return series[0]
 
 
 def _log_event(event: Event) -> None:

@@ -25,11 +25,13 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Choice(msgspec.Struct, frozen=True):
-    """One generation of one step: what all ranks restore, or what somebody asked for (then with None in it)."""
+    """One generation of one step: what all ranks restore, or what somebody asked for (then with None in it).
+    `committed`: false for what only the leader's hot tier has."""
 
     series: str | None
     step: int | None
     generation: str | None
+    committed: bool = True
 
 
 class Failure(msgspec.Struct, frozen=True):

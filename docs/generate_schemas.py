@@ -23,6 +23,7 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct], str]] = {
     "list": ("ckpt-tier/list/1", documents.ListDocument, "`ckpt-tier list --json`"),
     "verify": ("ckpt-tier/verify/1", documents.VerifyDocument, "`ckpt-tier verify --json`"),
     "restore": ("ckpt-tier/restore/1", documents.RestoreDocument, "`ckpt-tier restore --json`"),
+    "exec": ("ckpt-tier/exec/1", documents.ExecDocument, "`ckpt-tier exec --json`, the last line on stderr"),
     "recover": ("ckpt-tier/recover/1", documents.RecoverDocument, "`ckpt-tier recover --json`"),
     "sync-plan": ("ckpt-tier/sync-plan/1", documents.PlanDocument, "`ckpt-tier sync --dry-run --json`"),
     "sync": ("ckpt-tier/sync/1", documents.SyncDocument, "`ckpt-tier sync --json`"),

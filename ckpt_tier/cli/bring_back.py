@@ -32,22 +32,21 @@ def bring_back(
     stop.install()
     clock = SystemClock(stop.request)
     wiring = settings.wiring(clock)
-    operations = Operations(wiring)
     seen: list[events.Event] = []
     with emitting(settings, clock, "restoring") as emit:
 
         def note_and_emit(event: events.Event) -> None:
-            if isinstance(event, events.Restored | events.PassedOver):
+            if isinstance(event, events.Restored | events.PassedOver | events.Warned):
                 seen.append(event)
             if not isinstance(event, events.Restored):
                 emit(event)
 
-        restored = operations.restore(
+        restored = Operations(wiring).restore(
             note_and_emit, step=step, series=series, generation=generation, rank=rank, to=to, force=force
         )
     done = {(e.series, e.step): e for e in seen if isinstance(e, events.Restored)}
     passed_over = [e for e in seen if isinstance(e, events.PassedOver)]
-    notes = newer_on_hot(operations, restored) if step is None else []
+    notes = [*(e.text for e in seen if isinstance(e, events.Warned)), *not_committed_yet(restored)]
     hold = wiring.config.hot.hold if restored and restored[0].root == wiring.config.hot.path else None
     documents = [
         restored_document(each, done[each.series, each.step], None if hold is None else clock.now() + hold)
@@ -65,7 +64,7 @@ def bring_back(
             _print(each, done[each.series, each.step].elapsed_seconds)
         if hold:
             paper.say(f"Held on the hot tier for {format_duration(hold)}: not evicted before that ([hot] hold).")
-        for note in notes:
+        for note in not_committed_yet(restored):
             paper.say(f"{paper.style('note:', 'yellow')} {note}")
     return 0
 
@@ -76,6 +75,8 @@ def restored_document(back: Restored, event: events.Restored, held_until: float 
         step=back.step,
         generation=back.generation,
         root=str(back.root),
+        path=str(back.path),
+        committed=back.committed,
         files=tuple(str(path) for path in back.files),
         size_bytes=event.size_bytes,
         fetched_bytes=back.fetched_bytes,
@@ -96,8 +97,18 @@ def _print(back: RestoredDocument, elapsed: float) -> None:
         paper.say(f"  {format_size(back.size_bytes)} already there, identical: nothing was fetched")
 
 
+def not_committed_yet(restored: list[Restored]) -> list[str]:
+    """What should be known of a checkpoint that only the hot tier has."""
+    return [
+        f"step {back.step} of series {back.series} is on the hot tier alone, and not committed yet; "
+        "`ckpt-tier sync` takes it up"
+        for back in restored
+        if not back.committed
+    ]
+
+
 def newer_on_hot(operations: Operations, restored: list[Restored]) -> list[str]:
-    """What --latest can't know of: files on the hot tier that were saved later and are not committed."""
+    """What a restore from the cold tier alone can't know of: files on the hot tier that were saved later."""
     notes = []
     for back in restored:
         rows = operations.checkpoints(back.series)

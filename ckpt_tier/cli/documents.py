@@ -12,6 +12,7 @@ from ckpt_tier.flow.listing import Listed
 from ckpt_tier.flow.verify import Verified
 from ckpt_tier.noting import Annotated
 from ckpt_tier.pruning import BestCheckpoint, LeftBranch
+from ckpt_tier.running import PassedOver, Resumed
 
 
 class ErrorDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +38,7 @@ class ListDocument(msgspec.Struct, frozen=True, kw_only=True):
 class RestoredDocument(msgspec.Struct, frozen=True, kw_only=True):
     """One checkpoint that is back. `fetched_bytes` is 0 when identical files were there already.
 
+    `path` is its file, or the folder that holds it. `committed` is false for one that only the hot tier has.
     `held_until`: not evicted before; null outside the hot folder.
     """
 
@@ -44,6 +46,8 @@ class RestoredDocument(msgspec.Struct, frozen=True, kw_only=True):
     step: int
     generation: str
     root: str
+    path: str
+    committed: bool
     files: tuple[str, ...]
     size_bytes: int
     fetched_bytes: int
@@ -60,12 +64,28 @@ class PassedOverDocument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RestoreDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """`restore`: what came back, and what was passed over."""
+    """`restore`: what came back, and what was passed over. `notes` say what else should be known: that the cold tier is
+    away, that what came back is on the hot tier alone."""
 
     schema: str = "ckpt-tier/restore/1"
     restored: tuple[RestoredDocument, ...]
     passed_over: tuple[PassedOverDocument, ...]
     notes: tuple[str, ...]
+
+
+class ExecDocument(msgspec.Struct, frozen=True, kw_only=True):
+    """`exec`: what became of the command and of the queue. `exit_code` is the command's; `resumed` is null where it
+    began anew; `drained`: nothing waits for the cold tier; `problem` says why nobody could tell."""
+
+    schema: str = "ckpt-tier/exec/1"
+    exit_code: int
+    resumed: Resumed | None
+    passed_over: tuple[PassedOver, ...]
+    notes: tuple[str, ...]
+    drained: bool
+    left_count: int
+    left_bytes: int
+    problem: str
 
 
 class RunInColdTier(msgspec.Struct, frozen=True, kw_only=True):

@@ -295,7 +295,7 @@ def _bring_back(settings: Settings, wiring: Wiring, names: list[str], wanted: Wa
 
         for name in names:
             try:
-                came_back += operations.restore(note_and_emit, step=None, series=name, force=wanted.force)
+                came_back += operations.restore(note_and_emit, step=None, series=name, force=wanted.force, hot=False)
             except CancelledError:
                 raise
             except CkptTierError as error:

@@ -186,8 +186,8 @@ KEYS = (
 
 SECTIONS = tuple(dict.fromkeys(key.section for key in KEYS if key.section))
 
-NOT_KEYS = ("CKPT_TIER_CONFIG", "CKPT_TIER_SAVE_ID", "CKPT_TIER_TEST_")
-"""Environment variables with another meaning; the last is a prefix."""
+NOT_KEYS = ("CKPT_TIER_CONFIG", "CKPT_TIER_SAVE_ID", "CKPT_TIER_RESUME", "CKPT_TIER_TEST_")
+"""Environment variables with another meaning; the last two are prefixes."""
 
 
 def defaults() -> str:

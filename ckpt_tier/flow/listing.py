@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from ckpt_tier.cold.branches import list_branches
 from ckpt_tier.cold.manifest import Manifest
 from ckpt_tier.cold.manifests import Entry, Manifests
 from ckpt_tier.cold.notes import NO_NOTES, Notes, metrics_of
@@ -128,27 +127,12 @@ def by_step(manifests: Manifests, series: str, step: int, generation: str | None
     return max(found.values(), key=lambda manifest: manifest.saved)
 
 
-def newest_first(manifests: Manifests, series: str, emit: Emit) -> list[Manifest]:
-    """The series' manifests, saved last first, without those that can't be trusted and those on a branch that training
-    has left (unless there are no others); says why each newer one was passed over. Raises NotFoundError if the series
-    has none at all."""
-    entries = manifests.entries(series)
-    if not entries:
-        raise NotFoundError(
-            f"the series {series!r} has no committed checkpoint", fix="look at `ckpt-tier list` and `ckpt-tier status`"
-        )
-    found, damaged = manifests.read_all(entries)
+def readable(manifests: Manifests, series: str, emit: Emit) -> list[Manifest]:
+    """The series' manifests that can be read and are sound; says why each other one is passed over."""
+    found, damaged = manifests.read_all(manifests.entries(series))
     for entry, error in damaged.items():
         emit(PassedOver(series=series, step=entry.step, reason=str(error)))
-    ordered = sorted(found.values(), key=lambda m: (m.saved, m.step), reverse=True)
-    branches = list_branches(manifests, [series])
-    left = {m.key: branch for m in ordered if (branch := branch_of(branches, m.series, m.step, m.saved)) is not None}
-    alive = [manifest for manifest in ordered if manifest.key not in left]
-    if not alive:
-        return ordered
-    for manifest in ordered[: ordered.index(alive[0])]:
-        emit(PassedOver(series=series, step=manifest.step, reason=left[manifest.key].reason))
-    return alive
+    return list(found.values())
 
 
 def no_such_step(manifests: Manifests, names: Sequence[str], step: int, generation: str | None = None) -> NotFoundError:

@@ -29,6 +29,8 @@ from ckpt_tier.cold.manifest import Manifest, ManifestFile, is_safe_path
 from ckpt_tier.core.events import Emit, Note, Warned
 from ckpt_tier.core.nouns import ID_HEX_DIGITS
 from ckpt_tier.errors import CkptTierError, ConfigError, ConflictError, IntegrityError
+from ckpt_tier.formats.check import Level, Rejected
+from ckpt_tier.formats.validate import validate
 from ckpt_tier.hot.layout import Layout
 from ckpt_tier.inbox import HIDDEN, NO_LINKS
 from ckpt_tier.system.clock import Clock, random_id
@@ -104,10 +106,11 @@ def finish_locked(root: Path, clock: Clock, emit: Emit) -> None:
             emit(Note(text=f"finished the restore of step {work.step} of series {work.series}, which had been killed"))
 
 
-def is_there(file: ManifestFile, target: Path, clock: Clock, *, force: bool = False) -> bool:
+def is_there(file: ManifestFile, target: Path, clock: Clock, *, force: bool = False, mend: bool = False) -> bool:
     """Whether the file is in its place, by its bytes.
 
-    Raises ConflictError when something else is there, except for a regular file with `force`.
+    Raises ConflictError when something else is there, except for a regular file with `force`, and with `mend` for one
+    that is damaged beyond doubt.
     """
     try:
         status = target.lstat()
@@ -117,13 +120,35 @@ def is_there(file: ManifestFile, target: Path, clock: Clock, *, force: bool = Fa
     same_size = regular and status.st_size == file.size
     if same_size and sha256_of(target, lambda: clock.sleep(0)) == file.sha256:
         return True
-    if not regular or not force:
+    if regular and force:
+        return False
+    damage = _damage(file, target, status, clock) if regular else ""
+    if damage and mend:
+        return False
+    if damage:
         raise ConflictError(
-            f"{target} is there and differs from the checkpoint",
-            "" if regular else "it is not a regular file",
-            "restore elsewhere with --to DIR" + (", or replace it with --force" if regular else ""),
+            f"{target} is there and is damaged",
+            damage,
+            "fetch the good one with --force; the damaged file is moved to .ckpt-tier/replaced/",
         )
-    return False
+    raise ConflictError(
+        f"{target} is there and differs from the checkpoint",
+        "" if regular else "it is not a regular file",
+        "restore elsewhere with --to DIR" + (", or replace it with --force" if regular else ""),
+    )
+
+
+def _damage(file: ManifestFile, target: Path, status: os.stat_result, clock: Clock) -> str:
+    """Why what differs can't be another good save, as a clause; empty if it may be one."""
+    if (status.st_size, status.st_mtime_ns) == (file.size, file.mtime_ns):
+        return "it has the size and time of the checkpoint's file, and other bytes: they have changed on the disk"
+    try:
+        validate(target, level=Level.FULL, stop=lambda: clock.sleep(0))
+    except Rejected as rejection:
+        return str(rejection)
+    except IntegrityError:  # it changed meanwhile, or can't be read: nothing is proven
+        return ""
+    return ""
 
 
 def target_of(root: Path, path: str) -> Path:

@@ -47,11 +47,13 @@ class Restoring(msgspec.Struct, frozen=True):
     Attributes:
         root: the destination folder; the manifest's paths go below it.
         force: move existing files that differ out of the way, to ``.ckpt-tier/replaced/``.
+        mend: the same, but only what is damaged beyond doubt, and can't be another good save.
         hold_until: seconds since the epoch; None where the destination is not the hot folder.
     """
 
     root: Path
     force: bool = False
+    mend: bool = False
     hold_until: float | None = None
 
 
@@ -59,8 +61,8 @@ def restore(store: Store, manifest: Manifest, how: Restoring, clock: Clock, emit
     """Brings all files of the manifest to their place; returns the bytes that were fetched.
 
     Safe to call from many processes at once: one fetches, the others wait and find the files. Raises ConflictError
-    (a different file is there and `force` is off), NoSpaceError before the first byte, IntegrityError (damaged, or a
-    path that leads outside the destination), UnavailableError, CancelledError.
+    (a different file is there, and neither `force` nor `mend` lets it be moved), NoSpaceError before the first byte,
+    IntegrityError (damaged, or a path that leads outside the destination), UnavailableError, CancelledError.
     """
     begun = clock.monotonic()
     how.root.mkdir(parents=True, exist_ok=True)
@@ -70,9 +72,13 @@ def restore(store: Store, manifest: Manifest, how: Restoring, clock: Clock, emit
             hold(how.root, manifest.series, manifest.step, how.hold_until)
         finish_locked(how.root, clock, emit)
         targets = {file: target_of(how.root, file.path) for file in manifest.files}
-        wanted = [file for file, target in targets.items() if not is_there(file, target, clock, force=how.force)]
+        wanted = [
+            file
+            for file, target in targets.items()
+            if not is_there(file, target, clock, force=how.force, mend=how.mend)
+        ]
         moved = _stage_all(store, manifest, wanted, how.root, clock, emit)
-        place_all(manifest, wanted, how.root, emit, force=how.force)
+        place_all(manifest, wanted, how.root, emit, force=how.force or how.mend)
         _tidy(how.root)
     emit(
         Restored(

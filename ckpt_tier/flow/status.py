@@ -139,15 +139,13 @@ def status(
     warnings: Iterable[str] = (),
 ) -> Status:
     """The status at `view.now`; `entries` is None when the cold tier could not be listed."""
-    actions = reconcile(view)
-    waiting = {a.path: a.size for a in actions if a.kind in (Kind.VALIDATE, Kind.UPLOAD, Kind.WAIT)}
-    waiting |= {s.path: s.size for s in view.saves if s.state in QUEUED}
+    queued = waiting(view)
     save_rate = rate_of_saving(view, manifests.values())
     uplink = _uplink(save_rate, facts)
     queue = Queue(
-        count=len(waiting),
-        bytes=sum(waiting.values()),
-        eta_seconds=_duration(sum(waiting.values()), facts.upload_bytes_per_second),
+        count=len(queued),
+        bytes=sum(queued.values()),
+        eta_seconds=_duration(sum(queued.values()), facts.upload_bytes_per_second),
     )
     return Status(
         schema=SCHEMA,
@@ -168,6 +166,12 @@ def status(
         attention=(*_damaged(verdicts), *_attention(view)),
         warnings=tuple(warnings),
     )
+
+
+def waiting(view: View) -> dict[str, int]:
+    """What waits for validation or upload: the bytes of each, by path."""
+    found = {a.path: a.size for a in reconcile(view) if a.kind in (Kind.VALIDATE, Kind.UPLOAD, Kind.WAIT)}
+    return found | {save.path: save.size for save in view.saves if save.state in QUEUED}
 
 
 def _series(view: View, entries: list[Entry] | None, manifests: Mapping[Entry, Manifest]) -> tuple[SeriesStatus, ...]:

@@ -12,7 +12,7 @@ import msgspec
 from ckpt_tier.errors import ConfigError, IntegrityError, KeyExistsError, MissingKeyError
 from ckpt_tier.store import folder_upload
 from ckpt_tier.store.folder_leftovers import remove_leftovers
-from ckpt_tier.store.folder_paths import HIDDEN, MARKER, TEMPORARY, Root
+from ckpt_tier.store.folder_paths import HIDDEN, MARKER, TEMPORARY, Root, Unmarked
 from ckpt_tier.store.folder_walk import walk
 from ckpt_tier.store.protocol import READ_BLOCK, Blocks, Capabilities, Leftovers, Source, Stat, Watch
 from ckpt_tier.system.clock import random_id
@@ -175,6 +175,14 @@ class FolderStore:
         finally:
             self.delete(key)
         return False
+
+
+class PlainFolder(FolderStore):
+    """Any folder of this machine, to be read like a store: it has no marker, and none is asked for."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self._root = Unmarked(root)
 
 
 def _write(path: Path, data: bytes) -> None:
