@@ -46,7 +46,8 @@ def bring_back(
         )
     done = {(e.series, e.step): e for e in seen if isinstance(e, events.Restored)}
     passed_over = [e for e in seen if isinstance(e, events.PassedOver)]
-    notes = [*(e.text for e in seen if isinstance(e, events.Warned)), *not_committed_yet(restored)]
+    hot_alone = not_committed_yet(restored, has_cold=wiring.config.has_cold)
+    notes = [*(e.text for e in seen if isinstance(e, events.Warned)), *hot_alone]
     hold = wiring.config.hot.hold if restored and restored[0].root == wiring.config.hot.path else None
     documents = [
         restored_document(each, done[each.series, each.step], None if hold is None else clock.now() + hold)
@@ -64,7 +65,7 @@ def bring_back(
             _print(each, done[each.series, each.step].elapsed_seconds)
         if hold:
             paper.say(f"Held on the hot tier for {format_duration(hold)}: not evicted before that ([hot] hold).")
-        for note in not_committed_yet(restored):
+        for note in hot_alone:
             paper.say(f"{paper.style('note:', 'yellow')} {note}")
     return 0
 
@@ -97,11 +98,11 @@ def _print(back: RestoredDocument, elapsed: float) -> None:
         paper.say(f"  {format_size(back.size_bytes)} already there, identical: nothing was fetched")
 
 
-def not_committed_yet(restored: list[Restored]) -> list[str]:
+def not_committed_yet(restored: list[Restored], *, has_cold: bool) -> list[str]:
     """What should be known of a checkpoint that only the hot tier has."""
+    why = "not committed yet; `ckpt-tier sync` takes it up" if has_cold else "there is no cold tier"
     return [
-        f"step {back.step} of series {back.series} is on the hot tier alone, and not committed yet; "
-        "`ckpt-tier sync` takes it up"
+        f"step {back.step} of series {back.series} is on the hot tier alone, and {why}"
         for back in restored
         if not back.committed
     ]

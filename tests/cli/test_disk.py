@@ -107,8 +107,12 @@ def test_without_a_cold_tier_nothing_goes_where_nobody_can_be_asked(alone: Groun
 
 def test_without_a_cold_tier_what_needs_one_exits_with_3_and_says_what_to_do(alone: Ground) -> None:
     said = "error: there is no cold tier: the configuration has no [cold] url\nhint: add url"
-    for command in ("sync", "sync --dry-run", "restore --latest", "verify", "prune --yes", "pin 0"):
+    for command in ("sync", "sync --dry-run", "restore --step 1", "exec -- true", "verify", "prune --yes", "pin 0"):
         assert alone.run(*command.split(), code=3).err.startswith(said), command
+
+
+def test_without_a_cold_tier_the_newest_good_one_of_the_hot_tier_is_resumed_from(alone: Ground) -> None:
+    assert "is on the hot tier alone, and there is no cold tier" in alone.run("restore", "--latest").out
 
 
 def test_without_a_cold_tier_the_hot_one_is_listed_and_examined(alone: Ground) -> None:
