@@ -41,13 +41,6 @@ class ConfigError(CkptTierError):
 class NoColdTierError(ConfigError):
     """The configuration names no cold tier, and what was asked needs one."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "there is no cold tier",
-            "the configuration has no [cold] url",
-            'add url = "s3://bucket/prefix" under [cold]; without one `ckpt-tier prune --tier hot` clears the disk',
-        )
-
 
 class NotFoundError(CkptTierError):
     """No such checkpoint, run or object."""

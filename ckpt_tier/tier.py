@@ -25,7 +25,6 @@ from ckpt_tier.errors import (
     CancelledError,
     ConfigError,
     IntegrityError,
-    NoColdTierError,
     NotFoundError,
     UsageError,
 )
@@ -95,8 +94,7 @@ def open(  # noqa: A001 (the interface's name: ckpt_tier.open)
     else:
         path = None if config is None else Path(config)
         config = load(path, env=os.environ, cwd=Path.cwd(), arguments={"cold.url": url, "run": run})
-    if not config.has_cold:
-        raise NoColdTierError
+    config.require_cold()
     return Tier(
         config, overrides={"CKPT_TIER_COLD__URL": url, "CKPT_TIER_RUN": run}, worker=worker, process_group=process_group
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ckpt_tier.config import Config
-from ckpt_tier.errors import ConfigError, NoColdTierError, NotFoundError
+from ckpt_tier.errors import ConfigError, NotFoundError
 from ckpt_tier.inbox import HIDDEN, Inbox
 from ckpt_tier.system.clock import Clock, SystemClock, random_id
 from ckpt_tier.system.locks import FileLock
@@ -47,8 +47,7 @@ class Wiring:
         """The cold tier's store. Raises NoColdTierError, ConfigError; does not ask it anything yet."""
         from ckpt_tier.store import open_store
 
-        if not self.config.has_cold:
-            raise NoColdTierError
+        self.config.require_cold()
         return open_store(self.config.cold, self.config.hot.path, still_wanted=lambda: self.clock.sleep(0))
 
     @functools.cached_property

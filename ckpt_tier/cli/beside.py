@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from ckpt_tier.cli.paper import plain
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.core.units import format_duration, format_size
-from ckpt_tier.errors import NoColdTierError
 from ckpt_tier.running import ErrorReport, Left, RestoreReport, Stopped, drain, environment, filled, resume
 from ckpt_tier.system.children import NOT_EXECUTABLE, NOT_FOUND, Children
 from ckpt_tier.tier import Tier
@@ -27,8 +26,7 @@ def run_beside(
     """Runs it to its end. Returns its exit code. Raises ConfigError and UsageError before it begins."""
     children = Children()
     wiring = settings.wiring()
-    if not wiring.config.has_cold:
-        raise NoColdTierError
+    wiring.config.require_cold()
     env = dict(os.environ)
     report: RestoreReport | None = None
     try:

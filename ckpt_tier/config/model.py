@@ -10,7 +10,7 @@ import msgspec
 from ckpt_tier.core.retention import KeepBest, KeepEvery, KeepFor, KeepLast, Policy
 from ckpt_tier.core.saving import SaveRules
 from ckpt_tier.core.units import parse_size
-from ckpt_tier.errors import UsageError
+from ckpt_tier.errors import NoColdTierError, UsageError
 
 LevelName = Literal["fast", "full", "deep"]
 
@@ -170,3 +170,12 @@ class Config(msgspec.Struct, frozen=True):
     def has_cold(self) -> bool:
         """Whether there is a cold tier; without one only the hot folder is looked after."""
         return bool(self.cold.url)
+
+    def require_cold(self) -> None:
+        """Raises NoColdTierError where there is none."""
+        if not self.has_cold:
+            raise NoColdTierError(
+                "there is no cold tier",
+                "the configuration has no [cold] url",
+                'add url = "s3://bucket/prefix" under [cold]; without one `ckpt-tier prune --tier hot` clears the disk',
+            )

@@ -9,6 +9,7 @@ EXIT_CODES = {
     "CkptTierError": 1,
     "UsageError": 2,
     "ConfigError": 3,
+    "NoColdTierError": 3,
     "NotFoundError": 4,
     "MissingKeyError": 4,
     "IntegrityError": 5,
