@@ -18,6 +18,7 @@ Schema = dict[str, Any]
 DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct], str]] = {
     "status": (STATUS_SCHEMA, Status, "`ckpt-tier status --json`"),
     "list": ("ckpt-tier/list/1", documents.ListDocument, "`ckpt-tier list --json`"),
+    "inspect": ("ckpt-tier/inspect/1", documents.InspectDocument, "`ckpt-tier inspect --json`"),
     "verify": ("ckpt-tier/verify/1", documents.VerifyDocument, "`ckpt-tier verify --json`"),
     "restore": ("ckpt-tier/restore/1", documents.RestoreDocument, "`ckpt-tier restore --json`"),
     "recover": ("ckpt-tier/recover/1", documents.RecoverDocument, "`ckpt-tier recover --json`"),

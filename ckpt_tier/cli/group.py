@@ -15,6 +15,7 @@ COMMANDS = {
     "init": "Look at a folder of checkpoints, try the cold tier, write ckpt-tier.toml.",
     "sync": "Validate, upload and commit what is new; evict what the cold tier holds.",
     "list": "The checkpoints of both tiers.",
+    "inspect": "What is in a checkpoint, read by range, not fetched.",
     "restore": "Bring a checkpoint back, every byte verified.",
     "recover": "The machine is gone: bring its newest checkpoints back from the cold tier alone.",
     "status": "What would be lost now, what waits, what needs a person.",

@@ -1,5 +1,6 @@
 """What a catalogue is made of: files, tensors and the storages that they are views of."""
 
+from fnmatch import fnmatchcase
 from functools import cached_property
 
 import msgspec
@@ -79,6 +80,14 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def by_name(self) -> dict[str, Tensor]:
         """The tensors by their names."""
         return {tensor.name: tensor for tensor in self.tensors}
+
+    def matching(self, pattern: str) -> "Catalogue":
+        """Only the tensors and entries whose names the glob matches."""
+        return msgspec.structs.replace(
+            self,
+            tensors=tuple(tensor for tensor in self.tensors if fnmatchcase(tensor.name, pattern)),
+            entries=tuple(entry for entry in self.entries if fnmatchcase(entry.name, pattern)),
+        )
 
     @cached_property
     def sharing(self) -> tuple[tuple[str, ...], ...]:

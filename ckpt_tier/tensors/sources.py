@@ -48,7 +48,7 @@ def local_file(path: Path, name: str, cost: Cost, stamp: Stamp | None = None) ->
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise NotFoundError(f"{path} is not there") from error
+        raise NotFoundError(f"{path} is not there", fix="check the path, or give --step N") from error
     if not path.is_file():
         raise UsageError(f"{path} is not a file")
     seen = Stamp(status.st_ino, status.st_size, status.st_mtime_ns)
