@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import msgspec
 
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from ckpt_tier.core.events import Emit, Event
     from ckpt_tier.hot.layout import Place
+    from ckpt_tier.tensors.nouns import Catalogue
 
 _log = logging.getLogger("ckpt_tier")
 TRAINING_LOCK = "training.lock"
@@ -367,6 +368,23 @@ class Tier:
         if self._process_group is None:
             return bring_back(asked)
         return restore_together(Group(self._process_group), asked, candidates, bring_back, say)
+
+    def inspect(
+        self,
+        step: int | None = None,
+        *,
+        series: str | None = None,
+        generation: str | None = None,
+        rank: int | None = None,
+        tier: Literal["hot", "cold"] | None = None,
+    ) -> tuple[Catalogue, ...]:
+        """What a checkpoint's files hold, without fetching them or running code from them; `step=None`: the one saved
+        last. Raises NotFoundError, UsageError (several series, none named), IntegrityError, UnavailableError."""
+        from ckpt_tier.inspection import Inspection
+
+        wanted = None if step is None else check_step(step)
+        found = Inspection(self._wiring).checkpoint(wanted, series=series, generation=generation, rank=rank, tier=tier)
+        return tuple(found.catalogues())
 
     def close(self) -> None:
         """Lets the worker know that this process uses the folder no more. Does not wait: see `drain`."""

@@ -21,6 +21,7 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct], str]] = {
     "status": (STATUS_SCHEMA, Status, "`ckpt-tier status --json`"),
     "disk": (DISK_SCHEMA, DiskReport, "`ckpt-tier status --disk --json`"),
     "list": ("ckpt-tier/list/1", documents.ListDocument, "`ckpt-tier list --json`"),
+    "inspect": ("ckpt-tier/inspect/1", documents.InspectDocument, "`ckpt-tier inspect --json`"),
     "verify": ("ckpt-tier/verify/1", documents.VerifyDocument, "`ckpt-tier verify --json`"),
     "restore": ("ckpt-tier/restore/1", documents.RestoreDocument, "`ckpt-tier restore --json`"),
     "exec": ("ckpt-tier/exec/1", documents.ExecDocument, "`ckpt-tier exec --json`, the last line on stderr"),

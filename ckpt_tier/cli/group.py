@@ -15,6 +15,7 @@ COMMANDS = {
     "init": "Look at a folder of checkpoints, try the cold tier, write ckpt-tier.toml.",
     "sync": "Validate, upload and commit what is new; evict what the cold tier holds.",
     "list": "The checkpoints of both tiers.",
+    "inspect": "What is in a checkpoint, read by range, not fetched.",
     "exec": "Run a training with the worker beside it; resume, pass signals on, drain.",
     "restore": "Bring a checkpoint back, every byte verified.",
     "recover": "The machine is gone: bring its newest checkpoints back from the cold tier alone.",

@@ -9,6 +9,7 @@ import fnmatch
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -118,9 +119,10 @@ def _put_together(series: str, step: int, shares: Sequence[HotShare], window: fl
     return HotCheckpoint(series=series, step=step, saved=latest.saved, shares=found, problem=problem)
 
 
-def alive_first(
-    found: Iterable[Manifest | HotCheckpoint], branches: Sequence[Branch], emit: Emit
-) -> list[Manifest | HotCheckpoint]:
+Either = TypeVar("Either", bound=Manifest | HotCheckpoint)
+
+
+def alive_first(found: Iterable[Either], branches: Sequence[Branch], emit: Emit) -> list[Either]:
     """By time of saving, the last first, without those on a branch that training has left (unless there are no
     others); says of each newer one why it was passed over."""
     ordered = sorted(found, key=lambda each: (each.saved, each.step), reverse=True)

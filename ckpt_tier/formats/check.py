@@ -29,19 +29,23 @@ class Rejected(CkptTierError):  # noqa: N818 (the state's name)
 
 
 class Reader(Protocol):
-    """Random access to the file under validation."""
+    """Random access to a file, wherever it lies."""
 
     @property
     def size(self) -> int:
         """Bytes."""
         ...
 
-    def fileno(self) -> int:
-        """The open file, for a child process that looks at the same bytes; its position is nobody's business."""
-        ...
-
     def read_at(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes; raises Rejected when the file ends before."""
+        ...
+
+
+class OpenFile(Reader, Protocol):
+    """Random access to an open file of this machine."""
+
+    def fileno(self) -> int:
+        """For a child process that looks at the same bytes; its position is nobody's business."""
         ...
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from ckpt_tier.errors import ConfigError
-from ckpt_tier.formats.check import Reader, Rejected
+from ckpt_tier.formats.check import OpenFile, Rejected
 
 _POLL = 0.1
 _LONGEST_REPLY = 2**20
@@ -27,7 +27,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True):
     notes: tuple[str, ...] = ()
 
 
-def look(task: str, reader: Reader, *, timeout: float, stop: Callable[[], None]) -> Reply:
+def look(task: str, reader: OpenFile, *, timeout: float, stop: Callable[[], None]) -> Reply:
     """Runs one task of `deep_child` over the file open in `reader`; `timeout` in seconds.
 
     Raises Rejected with the child's reason, or when it dies or takes too long; ConfigError when torch is missing;

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from ckpt_tier.core.findings import Findings
-from ckpt_tier.formats.check import Level, Reader
+from ckpt_tier.formats.check import Level, OpenFile
 from ckpt_tier.formats.child import look
 
 _FORMATS = frozenset({"torch-zip", "torch-legacy", "safetensors"})
@@ -15,7 +15,7 @@ _START_UP = 120.0
 """Seconds, for importing torch on a busy machine."""
 
 
-def deep_check(reader: Reader, findings: Findings, *, stop: Callable[[], None] = lambda: None) -> Findings:
+def deep_check(reader: OpenFile, findings: Findings, *, stop: Callable[[], None] = lambda: None) -> Findings:
     """`findings` of a file that passed level full, with its tensors counted and level "deep".
 
     Formats without tensors, known to us, come back as they are, with a note. Raises Rejected where tensors and bytes

@@ -8,21 +8,21 @@ from collections.abc import Callable
 
 import msgspec
 
-from ckpt_tier.formats.check import Reader, Rejected
+from ckpt_tier.formats.check import OpenFile, Rejected
 from ckpt_tier.formats.child import Reply
 from ckpt_tier.formats.legacy_layout import read_layout
 from ckpt_tier.formats.memory import limited_memory
 from ckpt_tier.formats.reader import FileReader
 
 
-def _legacy_layout(reader: Reader) -> Reply:
+def _legacy_layout(reader: OpenFile) -> Reply:
     with limited_memory():
         read_layout(reader)
     return Reply()
 
 
-def _deep(kind: str) -> Callable[[Reader], Reply]:
-    def run(reader: Reader) -> Reply:
+def _deep(kind: str) -> Callable[[OpenFile], Reply]:
+    def run(reader: OpenFile) -> Reply:
         from ckpt_tier.formats.tensors import examine
 
         return examine(kind, reader)
@@ -30,7 +30,7 @@ def _deep(kind: str) -> Callable[[Reader], Reply]:
     return run
 
 
-TASKS: dict[str, Callable[[Reader], Reply]] = {
+TASKS: dict[str, Callable[[OpenFile], Reply]] = {
     "legacy-layout": _legacy_layout,
     "torch-zip": _deep("torch-zip"),
     "torch-legacy": _deep("torch-legacy"),

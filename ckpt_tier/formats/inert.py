@@ -10,17 +10,13 @@ from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
 from typing import IO, Any, ClassVar
 
-import msgspec
-
-from ckpt_tier.formats.dtypes import DTYPE_OF_STORAGE
+from ckpt_tier.formats.rebuild import FROM_TYPE, OPAQUE, PARAMETERS, VIEWS, Storage, Tensor, storage_of, view_of
 
 MALFORMED = (
     pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError,
     OverflowError, RecursionError,
 )  # fmt: skip
 """What unpickling raises on bytes that are no pickle; MemoryError is apart."""
-
-_LARGEST = 2**63
 
 
 class Stub:
@@ -54,24 +50,6 @@ class Stub:
         """For set subclasses."""
 
 
-class Storage(msgspec.Struct, frozen=True):
-    """A storage as a pickle announces it: `count` elements of `dtype` (a name like "float32")."""
-
-    key: str
-    dtype: str
-    count: int
-
-
-class Tensor(msgspec.Struct, frozen=True):
-    """A view of a storage; offset, shape and stride in elements of `dtype`."""
-
-    storage: Storage
-    dtype: str
-    offset: int
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-
-
 class Inventory:
     """What was met while unpickling."""
 
@@ -93,7 +71,7 @@ class InertUnpickler(pickle.Unpickler):
         self._stubs: dict[str, type[Stub]] = {}
 
     def find_class(self, module: str, name: str) -> Any:
-        module, name = _modern(module, name)
+        module, name = modern_name(module, name)
         origin = f"{module}.{name}"
         if origin not in self._stubs:
             self._inventory.globals.add(origin)
@@ -108,12 +86,7 @@ class InertUnpickler(pickle.Unpickler):
             return pid[1]
         if kind != "storage":
             return Stub()
-        if len(pid) < 5 or not isinstance(pid[2], str) or not _is_count(pid[4]):
-            raise pickle.UnpicklingError("a storage is announced in no known form")
-        dtype = DTYPE_OF_STORAGE.get(_last_name(pid[1]))
-        if dtype is None:
-            raise pickle.UnpicklingError(f"a storage has the unknown type {_origin(pid[1]) or '?'}")
-        storage = Storage(pid[2], dtype, pid[4])
+        storage = storage_of(pid, _origin)
         if self._inventory.storages.setdefault(storage.key, storage) != storage:
             raise pickle.UnpicklingError(f"storage {storage.key} is announced twice, and differently")
         return storage
@@ -124,19 +97,18 @@ class InertUnpickler(pickle.Unpickler):
         module, _, name = origin.rpartition(".")
         if not module.startswith("torch"):
             return type("Stub", (Stub,), {"origin": origin, "__slots__": ()})
-        if name in _VIEWS:
+        if name in VIEWS:
             return _calling(origin, self._view)
-        if name in ("_rebuild_parameter", "_rebuild_parameter_with_state"):
+        if name in PARAMETERS:
             return _calling(origin, lambda *args: args[0])
-        if name in ("_rebuild_from_type_v2", "_rebuild_from_type"):
+        if name in FROM_TYPE:
             return _calling(origin, _from_type)
-        if name in _OPAQUE:
+        if name in OPAQUE:
             return _calling(origin, self._opaque)
         return type("Stub", (Stub,), {"origin": origin, "__slots__": ()})
 
     def _view(self, *args: Any) -> Any:
-        """_rebuild_tensor(storage, offset, size, stride), and _v2, _v3 and _qtensor, which begin alike."""
-        tensor = _tensor(*args)
+        tensor = view_of(args, _origin)
         if tensor is None:
             return self._opaque()
         self._inventory.tensors.append(tensor)
@@ -147,24 +119,8 @@ class InertUnpickler(pickle.Unpickler):
         return Stub()
 
 
-_VIEWS = frozenset({"_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_qtensor"})
-_OPAQUE = frozenset({
-    "_rebuild_sparse_tensor", "_rebuild_nested_tensor", "_rebuild_wrapper_subclass",
-    "_rebuild_meta_tensor_no_storage", "_rebuild_device_tensor_from_numpy",
-})  # fmt: skip
 _GIVE_CLASSES = frozenset({"builtins.getattr"})
 """Nested classes are pickled as getattr(Outer, "Inner") below protocol 4, and then instantiated."""
-
-
-def _tensor(*args: Any) -> Tensor | None:
-    if len(args) < 4 or not isinstance(args[0], Storage):
-        return None
-    storage, offset, shape, stride = args[:4]
-    dtype = _last_name(args[6]) if len(args) > 6 and _origin(args[6]).startswith("torch.") else storage.dtype
-    numbers = isinstance(shape, tuple) and isinstance(stride, tuple) and len(shape) == len(stride)
-    if not numbers or not all(map(_is_count, (offset, *shape, *stride))):
-        return None
-    return Tensor(storage, dtype, offset, shape, stride)
 
 
 def _from_type(function: Any, kind: object, args: Any, *state: object) -> Any:
@@ -182,7 +138,7 @@ def _calling(origin: str, function: Callable[..., Any]) -> type[Stub]:
     })  # fmt: skip
 
 
-def _modern(module: str, name: str) -> tuple[str, str]:
+def modern_name(module: str, name: str) -> tuple[str, str]:
     """Python 3's name of a global that a pickle of protocol 2 calls by its name in Python 2."""
     if (module, name) in NAME_MAPPING:
         return NAME_MAPPING[module, name]
@@ -193,11 +149,3 @@ def _origin(value: object) -> str:
     if isinstance(value, type) and issubclass(value, Stub):
         return value.origin
     return ""
-
-
-def _last_name(value: object) -> str:
-    return _origin(value).rpartition(".")[2]
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value < _LARGEST

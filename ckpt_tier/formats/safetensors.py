@@ -35,10 +35,12 @@ class Tensor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
 
 
 class Header(msgspec.Struct, frozen=True):
-    """The tensors in the order of their bytes; `start` is where the first one begins in the file."""
+    """The tensors in the order of their bytes; `start` is where the first one begins in the file; `metadata` is what
+    the writer has noted."""
 
     tensors: tuple[tuple[str, Tensor], ...]
     start: int
+    metadata: dict[str, str] = {}
 
 
 def looks_like_safetensors(size: int, head: bytes) -> bool:
@@ -56,7 +58,7 @@ def read_header(reader: Reader) -> Header:
         raise Rejected(f"the safetensors header is damaged: {length} is not a possible length")
     if length > reader.size - PREFIX:
         raise Rejected("truncated: the file ends within its safetensors header")
-    tensors = _parse(reader.read_at(PREFIX, length))
+    tensors, metadata = _parse(reader.read_at(PREFIX, length))
     start = PREFIX + length
     position = 0
     for name, tensor in tensors:
@@ -69,23 +71,21 @@ def read_header(reader: Reader) -> Header:
         raise Rejected(f"truncated: {start + position - reader.size} bytes of the tensors are missing")
     if start + position < reader.size:
         raise Rejected(f"{reader.size - start - position} bytes follow the last tensor")
-    return Header(tensors, start)
+    return Header(tensors, start, metadata)
 
 
-def _parse(raw: bytes) -> tuple[tuple[str, Tensor], ...]:
+def _parse(raw: bytes) -> tuple[tuple[tuple[str, Tensor], ...], dict[str, str]]:
     if not raw.startswith(b"{"):
         raise Rejected("the safetensors header is damaged: it does not begin with {")
     try:
         # Typed first: a hostile header fails here before it costs memory. Duplicate keys only the second sees.
         entries = msgspec.json.decode(raw, type=dict[str, msgspec.Raw])
         json.loads(raw, object_pairs_hook=_without_duplicates)
-        metadata = entries.pop("__metadata__", None)
-        if metadata is not None:
-            msgspec.json.decode(metadata, type=dict[str, str])
+        metadata = msgspec.json.decode(entries.pop("__metadata__", msgspec.Raw(b"{}")), type=dict[str, str])
         tensors = {name: msgspec.json.decode(entry, type=Tensor) for name, entry in entries.items()}
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Rejected(f"the safetensors header is damaged: {_shown(str(error))}") from error
-    return tuple(sorted(tensors.items(), key=lambda item: item[1].data_offsets))
+    return tuple(sorted(tensors.items(), key=lambda item: item[1].data_offsets)), metadata
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> None:

@@ -3,12 +3,13 @@
 import io
 from collections import defaultdict
 
-from ckpt_tier.formats.check import Reader, Rejected
+from ckpt_tier.formats.check import OpenFile, Reader, Rejected
 from ckpt_tier.formats.child import Reply
 from ckpt_tier.formats.dtypes import DTYPE_OF_SAFETENSORS, FLOATING, ITEM_SIZE
-from ckpt_tier.formats.inert import InertUnpickler, Inventory, Tensor
+from ckpt_tier.formats.inert import InertUnpickler, Inventory
 from ckpt_tier.formats.legacy_layout import read_layout
 from ckpt_tier.formats.memory import limited_memory
+from ckpt_tier.formats.rebuild import Tensor
 from ckpt_tier.formats.safetensors import read_header
 from ckpt_tier.formats.torch_zip import torch_root
 from ckpt_tier.formats.values import Range, count_non_finite, unknown_dtypes
@@ -19,7 +20,7 @@ from ckpt_tier.formats.zip_records import parse_local
 _MAX_SHOWN = 5
 
 
-def examine(kind: str, reader: Reader) -> Reply:
+def examine(kind: str, reader: OpenFile) -> Reply:
     """Counts tensors, NaN and Inf; raises Rejected where tensors and bytes contradict each other."""
     if kind == "safetensors":
         return _safetensors(reader)
@@ -30,18 +31,18 @@ def examine(kind: str, reader: Reader) -> Reply:
     return _torch_zip(reader)
 
 
-def _safetensors(reader: Reader) -> Reply:
+def _safetensors(reader: OpenFile) -> Reply:
     header = read_header(reader)
     ranges = [
         Range(DTYPE_OF_SAFETENSORS[t.dtype], header.start + t.data_offsets[0], t.data_offsets[1] - t.data_offsets[0])
         for _, t in header.tensors
-        if t.dtype in DTYPE_OF_SAFETENSORS
+        if DTYPE_OF_SAFETENSORS.get(t.dtype) in FLOATING
     ]
     nan, inf, notes = _count(reader, ranges)
     return Reply(tensors=len(header.tensors), nan=nan, inf=inf, notes=tuple(notes))
 
 
-def _torch_zip(reader: Reader) -> Reply:
+def _torch_zip(reader: OpenFile) -> Reply:
     directory = read_directory(reader)
     root = torch_root(directory)
     if root is None:
@@ -99,7 +100,7 @@ def _storage_offsets(
     return offsets
 
 
-def _reply(reader: Reader, inventory: Inventory, offsets: dict[str, int]) -> Reply:
+def _reply(reader: OpenFile, inventory: Inventory, offsets: dict[str, int]) -> Reply:
     nan, inf, notes = _count(reader, _ranges(inventory.tensors, offsets))
     return Reply(
         tensors=len(inventory.tensors) + inventory.opaque_tensors,
@@ -109,7 +110,7 @@ def _reply(reader: Reader, inventory: Inventory, offsets: dict[str, int]) -> Rep
     )
 
 
-def _count(reader: Reader, ranges: list[Range]) -> tuple[int, int, list[str]]:
+def _count(reader: OpenFile, ranges: list[Range]) -> tuple[int, int, list[str]]:
     unknown = unknown_dtypes(ranges)
     notes = [f"values not counted, this torch lacks their dtype: {', '.join(unknown)}"] if unknown else []
     nan, inf = count_non_finite(reader, [part for part in ranges if part.dtype not in unknown])

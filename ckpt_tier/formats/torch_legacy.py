@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from ckpt_tier.core.findings import Findings
-from ckpt_tier.formats.check import Level, Reader
+from ckpt_tier.formats.check import Level, OpenFile
 from ckpt_tier.formats.child import look
 from ckpt_tier.formats.legacy_layout import MAGIC
 
@@ -21,7 +21,7 @@ class LegacyCheck:
 
     format = "torch-legacy"
 
-    def __init__(self, reader: Reader, stop: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, reader: OpenFile, stop: Callable[[], None] = lambda: None) -> None:
         look("legacy-layout", reader, timeout=_LOOK_TIMEOUT, stop=stop)
 
     def feed(self, offset: int, data: memoryview) -> None:

@@ -14,7 +14,7 @@ from ckpt_tier.core.findings import Findings
 from ckpt_tier.core.nouns import Stamp
 from ckpt_tier.core.pieces import PieceChecksums
 from ckpt_tier.errors import IntegrityError, SourceChangedError
-from ckpt_tier.formats.check import Check, Level, Reader, Rejected
+from ckpt_tier.formats.check import Check, Level, OpenFile, Rejected
 from ckpt_tier.formats.custom import run_custom
 from ckpt_tier.formats.deep import deep_check
 from ckpt_tier.formats.detect import check_for
@@ -147,7 +147,7 @@ def _read(descriptor: int, name: str, status: os.stat_result, level: Level, stop
     )
 
 
-def _feed(reader: Reader, check: Check, hasher: FileHasher, stop: Callable[[], None]) -> None:
+def _feed(reader: OpenFile, check: Check, hasher: FileHasher, stop: Callable[[], None]) -> None:
     """Gives each block to the check and to the hasher, which takes longest: it is at one block while the next one is
     read and checked. A file of one block needs no thread for that."""
     one, other = (memoryview(bytearray(min(_BLOCK, reader.size))) for _ in range(2))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ckpt_tier.formats.check import Reader, Rejected
+from ckpt_tier.formats.check import OpenFile, Rejected
 from ckpt_tier.formats.reader import read_into
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class Range(msgspec.Struct, frozen=True):
     length: int
 
 
-def count_non_finite(reader: Reader, ranges: list[Range]) -> tuple[int, int]:
+def count_non_finite(reader: OpenFile, ranges: list[Range]) -> tuple[int, int]:
     """How many NaN and how many Inf; of complex numbers, each of the two parts counts.
 
     Every dtype must be one that the installed torch has.
@@ -46,7 +46,7 @@ def count_non_finite(reader: Reader, ranges: list[Range]) -> tuple[int, int]:
     return nan, inf
 
 
-def _fill(reader: Reader, view: memoryview, offset: int) -> None:
+def _fill(reader: OpenFile, view: memoryview, offset: int) -> None:
     done = 0
     while done < len(view):
         count = read_into(reader.fileno(), view[done:], offset + done)
