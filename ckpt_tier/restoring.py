@@ -16,7 +16,15 @@ import msgspec
 
 from ckpt_tier.core.events import PassedOver, Warned
 from ckpt_tier.core.events import Restored as RestoredEvent
-from ckpt_tier.errors import ConfigError, IntegrityError, NoColdTierError, NotFoundError, UnavailableError
+from ckpt_tier.errors import (
+    CkptTierError,
+    ConfigError,
+    IntegrityError,
+    NoColdTierError,
+    NotFoundError,
+    UnavailableError,
+    UsageError,
+)
 from ckpt_tier.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -56,7 +64,8 @@ class Restoration:
     For one thread.
 
     Its methods raise NotFoundError, IntegrityError, ConflictError (another file is there), NoSpaceError,
-    UnavailableError (with `step=None` only if the hot tier has nothing good either), CancelledError.
+    UnavailableError (with `step=None` only if the hot tier has nothing good either), CancelledError; with `step=None`
+    UsageError for a series or rank that is not there though others are.
     """
 
     def __init__(
@@ -98,15 +107,26 @@ class Restoration:
         """Brings one back."""
         if step is not None:
             return self.bring_back(next(self.candidates(series, step, generation)))
-        mend = self._uses_hot and self._root == self._wiring.config.hot.path
+        into_hot = self._uses_hot and self._root == self._wiring.config.hot.path
         for candidate in self.candidates(series):
+            if self._away is not None and candidate.hot is None and not (into_hot and self._lies_here(candidate)):
+                continue
             try:
-                return self.bring_back(candidate, mend=mend)
+                return self.bring_back(candidate, mend=into_hot)
             except IntegrityError as error:
                 self._emit(PassedOver(series=series, step=candidate.manifest.step, reason=str(error)))
+            except UnavailableError as error:
+                self._is_away(error)
+            except NotFoundError as error:  # the rank: whoever resumes must not take that for a first start
+                raise UsageError(error.what, error.why, "give one of its ranks, or none for all of it") from error
         raise IntegrityError(
             f"no checkpoint of series {series!r} is good", "each was passed over", "see the lines above"
         )
+
+    def _lies_here(self, candidate: Candidate) -> bool:
+        """Whether all its files may be in the hot folder already, so that nothing need be fetched."""
+        places = [(self._root / file.path, file.size) for file in candidate.manifest.files]
+        return all(place.is_file() and place.stat().st_size == size for place, size in places)
 
     def candidates(self, series: str, step: int | None = None, generation: str | None = None) -> Iterator[Candidate]:
         """What is meant: the step's generation, or with `step=None` each that may be good, the newest first."""
@@ -136,7 +156,7 @@ class Restoration:
             path=self._root / _path_of(manifest),
             files=tuple(self._root / file.path for file in manifest.files),
             fetched_bytes=fetched,
-            committed=candidate.hot is None,
+            committed=candidate.hot is None or candidate.hot.is_committed,
         )
 
     def _stay(self, hot: HotCheckpoint, manifest: Manifest, hold_until: float) -> int:
@@ -189,7 +209,7 @@ class Restoration:
             manifests, branches = [], ()
         found: list[Manifest | HotCheckpoint] = [*manifests, *self._hot(series, manifests)]
         if not found and self._away is None:
-            raise NotFoundError(f"the series {series!r} has no checkpoint", fix="see `ckpt-tier list`")
+            raise self._nothing_of(series)
         for each in alive_first(found, branches, self._emit):
             try:
                 hot = each if isinstance(each, HotCheckpoint) else None
@@ -203,6 +223,17 @@ class Restoration:
                 yield Candidate(manifest, hot)
         if self._away is not None:
             raise self._away
+
+    def _nothing_of(self, series: str) -> CkptTierError:
+        """A name that is none of those there are is a slip; whoever resumes must not take it for a first start."""
+        others = self._cold_series() | {copy.series for copy in self._copies()}
+        if not others:
+            return NotFoundError(f"the series {series!r} has no checkpoint", fix="see `ckpt-tier list`")
+        return UsageError(
+            f"there is no series {series!r}",
+            f"there are {', '.join(sorted(others))}",
+            "name one of those with --series",
+        )
 
     def _hot(self, series: str, manifests: list[Manifest]) -> list[HotCheckpoint]:
         from ckpt_tier.flow.observe import waiting

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from ckpt_tier.core.units import format_duration, format_size
-from ckpt_tier.errors import CancelledError, CkptTierError, NotFoundError, UsageError
+from ckpt_tier.errors import CkptTierError, NotFoundError, UsageError
 from ckpt_tier.operations import Operations
 from ckpt_tier.system.children import Children
 from ckpt_tier.system.clock import Clock
@@ -80,16 +80,31 @@ def filled(words: Sequence[str], resumed: Resumed | None) -> list[str]:
 
     Without a checkpoint the words that hold one are left out, and with a word that is nothing else also the option
     before it: of `--resume {path}` and `--resume={path}` nothing is left, so one line serves the first start as well.
+    `{step}` counts only as a whole word or after a `=`: templates of file names have it, too.
+
+    Raises UsageError for a word with spaces, such as a script for a shell: nothing can be left out of that.
     """
+    for word in words:
+        if PATH in word and len(word.split()) > 1:
+            raise UsageError(
+                f"{PATH} stands in the middle of {word!r}",
+                "where there is no checkpoint yet, it could not be left out",
+                f"give the words one by one, or use ${RESUME} in it",
+            )
     if resumed is not None:
-        return [word.replace(PATH, resumed.path).replace(STEP, str(resumed.step)) for word in words]
+        steps = [word.removesuffix(STEP) + str(resumed.step) if _names_step(word) else word for word in words]
+        return [word.replace(PATH, resumed.path) for word in steps]
     kept: list[str] = []
     for word in words:
-        if PATH not in word and STEP not in word:
+        if PATH not in word and not _names_step(word):
             kept.append(word)
         elif word in (PATH, STEP) and len(kept) > 1 and _is_option(kept[-1]):
             kept.pop()
     return kept
+
+
+def _names_step(word: str) -> bool:
+    return word == STEP or word.endswith(f"={STEP}")
 
 
 def _is_option(word: str) -> bool:
@@ -158,7 +173,5 @@ def drain(
                 )
                 told = True
             children.pause(LOOK_EVERY)
-    except (CkptTierError, OSError) as error:
-        if isinstance(error, CancelledError):
-            raise
-        return Left(problem=str(error))
+    except Exception as error:  # noqa: BLE001 (whatever it is, the exit code is the command's)
+        return Left(problem=str(error) or type(error).__name__)

@@ -24,9 +24,11 @@ def run_beside(
     rank: int | None,
 ) -> int:
     """Runs it to its end. Returns its exit code. Raises ConfigError and UsageError before it begins."""
-    children = Children()
     wiring = settings.wiring()
     wiring.config.require_cold()
+    if resume:
+        filled(words, None)  # a word that can't be filled is said before anything is fetched
+    children = Children()
     env = dict(os.environ)
     report: RestoreReport | None = None
     try:
@@ -51,7 +53,9 @@ def run_beside(
 def _not_started(settings: Settings, stopped: Stopped) -> None:
     import msgspec
 
-    if settings.json or not stopped.said:
+    if not stopped.said:  # a signal has ended the restore
+        return
+    if settings.json:
         _write(stopped.said.rstrip())
         return
     try:

@@ -1,6 +1,7 @@
 """The group of commands. `--help` and `--version` load none of them, and nothing heavy."""
 
 import importlib
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -88,7 +89,7 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         return closed_quietly()
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (the outermost catch: every error gets its words)
-        settings.json = settings.json or "--json" in arguments
+        settings.json = settings.json or "--json" in itertools.takewhile(lambda word: word != "--", arguments)
         if wants_traceback(error, settings):
             sys.excepthook(type(error), error, error.__traceback__)
         try:

@@ -35,7 +35,7 @@ from ckpt_tier.system.locks import is_open_for_writing
 
 class HotShare(msgspec.Struct, frozen=True, kw_only=True):
     """One rank's copy, or the only one (rank 0 of 1), as `core.sets` asks for it. `row`: the journal's, of the very
-    same stamp."""
+    same stamp. `handed_over`: the hook or an earlier scan has said that it is whole."""
 
     copy: HotCopy
     rank: int
@@ -44,6 +44,7 @@ class HotShare(msgspec.Struct, frozen=True, kw_only=True):
     saved: float
     during: Pass | None
     row: Save | None
+    handed_over: bool
 
     @property
     def member_id(self) -> str:
@@ -60,6 +61,11 @@ class HotCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     saved: float
     shares: tuple[HotShare, ...]
     problem: str = ""
+
+    @property
+    def is_committed(self) -> bool:
+        """As far as the journal knows: the cold tier can't be asked when this matters."""
+        return all(share.row is not None and share.row.state is State.COMMITTED for share in self.shares)
 
 
 def hot_checkpoints(
@@ -98,6 +104,7 @@ def hot_checkpoints(
                 saved=source.saved_at if source else copy.mtime_ns / 1e9,
                 during=source.during if source else None,
                 row=row,
+                handed_over=source is not None,
             )
         )
         files = frozenset((file.path, file.stamp.size, file.stamp.mtime_ns) for file in copy.files)
@@ -173,8 +180,14 @@ def still_there(hot: HotCheckpoint, root: Path) -> bool:
 def _member(share: HotShare, config: Config, clock: Clock) -> Member:
     copy, wanted = share.copy, config.hot.complete_when
     names = [Path(file.path).name for file in copy.files]
-    if wanted and copy.path != copy.files[0].path and not fnmatch.filter(names, wanted):
+    is_folder = copy.path != copy.files[0].path
+    if is_folder and wanted and not fnmatch.filter(names, wanted):
         raise IntegrityError(f"{copy.path} is not complete: it has no file {wanted}")
+    if is_folder and not wanted and not share.handed_over:
+        raise IntegrityError(
+            f"nobody knows whether {copy.path} is complete",
+            "no hook handed the folder over, and it was not taken up before; [hot] complete_when would tell",
+        )
     found = [(file.path, _validated(config, file.path, clock)) for file in copy.files]
     if any(read.stamp != file.stamp for (_, read), file in zip(found, copy.files, strict=True)):
         raise SourceChangedError(f"{copy.path} changed while it was looked at")

@@ -37,9 +37,8 @@ class Children:
         tick: float = 5.0,
         on_tick: Callable[[], object] = lambda: None,
     ) -> int:
-        """Runs a command to its end; `outputs`: which of its descriptors
-        goes into which of ours. Returns its exit code, or 128 + n if
-        signal n ended it. `on_tick` is called about every `tick` seconds; it must not raise.
+        """Runs a command to its end; `outputs`: which of its descriptors goes into which of ours. Returns its exit
+        code, or 128 + n if signal n ended it. `on_tick` is called about every `tick` seconds; it must not raise.
 
         Raises OSError when the command can't be started.
         """

@@ -119,16 +119,17 @@ def test_a_command_that_is_not_there_gives_127_and_one_that_cannot_be_run_126(gr
 
 def test_a_worker_that_runs_already_is_used(ground: Running) -> None:
     with ground.start("sync", "--watch") as worker:
-        while not ground.lock.is_held():
-            assert worker.poll() is None
-        holder = ground.lock.holder()
-        with ground.exec(*train("once")) as process:
-            assert ended(process, 60).code == 0
-        assert ground.committed() == [5]
-        assert ground.lock.is_held()
-        assert ground.lock.holder() == holder
-        worker.terminate()
-        ended(worker, 30)
+        try:
+            while (holder := ground.lock.holder()) is None or not ground.lock.is_held():
+                assert worker.poll() is None
+            with ground.exec(*train("once")) as process:
+                assert ended(process, 60).code == 0
+            assert ground.committed() == [5]
+            assert ground.lock.is_held()
+            assert ground.lock.holder() == holder
+        finally:
+            worker.terminate()
+            ended(worker, 30)
 
 
 def test_with_the_cold_tier_away_the_training_runs_and_what_is_left_is_said(ground: Running) -> None:

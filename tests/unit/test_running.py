@@ -2,6 +2,7 @@
 
 import pytest
 
+from ckpt_tier.errors import UsageError
 from ckpt_tier.running import RESUME, RESUME_STEP, Resumed, environment, filled
 
 BACK = Resumed(series="0", step=7, generation="f" * 16, path="/hot/a b.pt")
@@ -27,6 +28,19 @@ def test_path_and_step_are_filled_in_wherever_they_stand() -> None:
 )
 def test_at_the_first_start_nothing_is_left_of_them(words: list[str], left: list[str]) -> None:
     assert filled(words, None) == left
+
+
+def test_a_template_of_file_names_is_nobodys_step() -> None:
+    words = ["train", "--filename", "{epoch}-{step}", "--step={step}"]
+    assert filled(words, BACK) == ["train", "--filename", "{epoch}-{step}", "--step=7"]
+    assert filled(words, None) == ["train", "--filename", "{epoch}-{step}"]
+
+
+@pytest.mark.parametrize("resumed", [BACK, None])
+def test_a_script_in_one_word_is_refused_before_it_is_cut_up(resumed: Resumed | None) -> None:
+    with pytest.raises(UsageError, match="in the middle of") as caught:
+        filled(["bash", "-c", "python train.py --resume {path}"], resumed)
+    assert "$CKPT_TIER_RESUME" in caught.value.fix
 
 
 def test_the_environment_says_the_same_and_nothing_stale() -> None:

@@ -418,7 +418,7 @@ def test_a_step_that_is_not_there_names_the_nearest(filled: TwoTiers) -> None:
     assert "1, 2, 3" in caught.value.why
     with pytest.raises(NotFoundError, match="no generation"):
         filled.operations().restore(filled.events.append, step=1, series="0", generation="f" * 16)
-    with pytest.raises(NotFoundError, match="has no checkpoint"):
+    with pytest.raises(UsageError, match="there is no series '7': there are 0"):
         filled.operations().restore(filled.events.append, step=None, series="7")
 
 

@@ -6,10 +6,20 @@ from pathlib import Path
 import pytest
 
 from ckpt_tier.core.events import PassedOver, Warned
-from ckpt_tier.errors import ConflictError, NotFoundError, UnavailableError
+from ckpt_tier.errors import ConflictError, NotFoundError, UnavailableError, UsageError
 from ckpt_tier.operations import Operations, Restored
+from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.folder_paths import MARKER
+from ckpt_tier.store.protocol import Blocks
 from tests.builders import TwoTiers, checkpoint, flip_a_bit
+
+
+class GoneAmidReading(FolderStore):
+    """Lists and answers, but gives no bytes."""
+
+    def read(self, key: str, offset: int, length: int) -> Blocks:
+        raise UnavailableError("gone amid the fetch")
+        yield memoryview(b"")
 
 
 @pytest.fixture
@@ -110,6 +120,40 @@ def test_with_the_cold_tier_away_and_nothing_hot_it_is_the_cold_tier_that_is_mis
     (trained.cold / MARKER).rename(trained.root / "marker")
     with pytest.raises(UnavailableError):
         latest(trained)
+
+
+def test_with_the_cold_tier_away_amid_the_fetch_an_older_copy_that_lies_here_is_taken(trained: TwoTiers) -> None:
+    trained.path(2).unlink()
+    store = GoneAmidReading(trained.cold)
+    [back] = Operations(trained.wiring(store)).restore(trained.events.append, step=None)
+    assert (back.step, back.fetched_bytes) == (1, 0)
+    assert any("the cold tier is away" in event.text for event in trained.events if isinstance(event, Warned))
+
+
+def test_what_was_committed_before_the_cold_tier_went_away_is_not_called_uncommitted(trained: TwoTiers) -> None:
+    (trained.cold / MARKER).unlink()
+    assert latest(trained).committed
+
+
+def test_a_series_or_a_rank_that_is_a_slip_is_no_first_start(trained: TwoTiers) -> None:
+    operations = trained.operations()
+    with pytest.raises(UsageError, match="there is no series 'typo'"):
+        operations.restore(trained.events.append, step=None, series="typo")
+    with pytest.raises(UsageError, match="has no rank 9"):
+        operations.restore(trained.events.append, step=None, rank=9)
+
+
+def test_a_folder_that_nobody_has_called_complete_is_passed_over(tmp_path: Path) -> None:
+    tiers = TwoTiers(tmp_path, layout="checkpoint-{step}/")
+    for step in (1, 2):
+        folder = tiers.hot / f"checkpoint-{step}"
+        folder.mkdir()
+        for name in ("model.pt", "optimizer.pt"):
+            (folder / name).write_bytes(checkpoint(step))
+        if step == 1:
+            tiers.sync()
+    assert latest(tiers).step == 1
+    assert "nobody knows whether checkpoint-2 is complete" in reasons(tiers)[2]
 
 
 def test_before_the_first_sync_the_hot_tier_alone_is_looked_at(tiers: TwoTiers) -> None:
