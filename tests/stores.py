@@ -1,5 +1,6 @@
 """Stores of every kind, and local files to put into them."""
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,7 +95,17 @@ def fsspec_url(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> str
     if kind == "object":
         request.getfixturevalue("object_store")
         return f"gs://{name}/pre/fix"
+    request.getfixturevalue("memory_store")
     return f"memory://{name}"
+
+
+class Memory(MemoryFileSystem):  # type: ignore[misc]  # fsspec is untyped
+    """fsspec's memory trips over a file that another thread removes amid its listing."""
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+        while True:
+            with contextlib.suppress(KeyError):
+                return super().ls(path, detail, **options)
 
 
 class Objects(MemoryFileSystem):  # type: ignore[misc]  # fsspec is untyped
@@ -121,6 +132,13 @@ class Objects(MemoryFileSystem):  # type: ignore[misc]  # fsspec is untyped
                 blocks.append(block)
                 callback.relative_update(len(block))
         self.pipe_file(rpath, b"".join(blocks), mode)
+
+
+@pytest.fixture
+def memory_store(monkeypatch: pytest.MonkeyPatch) -> type[Memory]:
+    """memory:// as it is, but for several threads."""
+    monkeypatch.setitem(_registry, "memory", Memory)
+    return Memory
 
 
 @pytest.fixture
