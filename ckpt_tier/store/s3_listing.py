@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _SPACE = "{http://s3.amazonaws.com/doc/2006-03-01/}"
+_FIELDS = ("Key", "Size", "LastModified", "StorageClass")
 _OK = 200
 
 
@@ -41,7 +42,8 @@ def take_entries(response_dict: dict[str, Any], customized_response_dict: dict[s
 
 def _entry(element: ElementTree.Element) -> dict[str, object]:
     """As botocore gives it, of the fields that a store needs. Raises ValueError when one is missing."""
-    key, size, modified = (element.findtext(_SPACE + name) for name in ("Key", "Size", "LastModified"))
+    key, size, modified, kind = (element.findtext(_SPACE + name) for name in _FIELDS)
     if not key or size is None or modified is None:
         raise ValueError("an entry lacks what every entry has")
-    return {"Key": key, "Size": int(size), "LastModified": parse_timestamp(modified)}
+    entry = {"Key": key, "Size": int(size), "LastModified": parse_timestamp(modified)}
+    return entry if kind is None else entry | {"StorageClass": kind}
