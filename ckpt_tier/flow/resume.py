@@ -94,12 +94,13 @@ def hot_checkpoints(
     for copy in copies:
         row = rows.get((copy.path, copy.stamp))
         source = row or told.get((copy.path, copy.stamp))
+        rank = copy.rank if source is None else source.rank  # the hook may know of ranks that the layout does not show
         world_size = (source.world_size if source else None) or ranks or 0
         shares[copy.series, copy.step].append(
             HotShare(
                 copy=copy,
-                rank=copy.rank or 0,
-                world_size=1 if copy.rank is None else world_size,
+                rank=rank or 0,
+                world_size=1 if rank is None else world_size,
                 save_id=source.save_id if source else None,
                 saved=source.saved_at if source else copy.mtime_ns / 1e9,
                 during=source.during if source else None,
@@ -199,7 +200,7 @@ def _member(share: HotShare, config: Config, clock: Clock) -> Member:
         raise IntegrityError(f"{copy.path} is damaged", "its bytes are not those that were validated when it was saved")
     return Member(
         id=identity,
-        rank=copy.rank,
+        rank=None if share.world_size == 1 else share.rank,
         host="",
         files=tuple(msgspec.structs.replace(file, key=file.path) for file in placed),
         findings=together([(path, read.findings) for path, read in found]),

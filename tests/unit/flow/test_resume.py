@@ -184,3 +184,10 @@ def test_shares_are_resumed_from_only_as_a_whole_set(tmp_path: Path) -> None:
     [back] = Operations(tiers.wiring()).restore(tiers.events.append, step=None)
     assert (back.step, back.path, len(back.files)) == (1, tiers.hot / "step_1", 2)
     assert reasons(tiers) == {2: "waits for rank 1 of 2"}
+
+
+def test_a_share_that_only_the_hook_knows_as_one_is_no_whole_checkpoint(trained: TwoTiers) -> None:
+    path = trained.write(3)
+    trained.tier().saved(path, 3, rank=0, world_size=6)
+    assert latest(trained).step == 2
+    assert reasons(trained) == {3: "waits for ranks 1, 2, 3, 4, 5 of 6"}
