@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ckpt_tier.journal.journal import Facts
     from ckpt_tier.journal.saves import Save
 
+    Committed = tuple[list[Entry] | None, dict[Entry, Manifest], str]
+
 HOOK_ERRORS = "hook-errors.log"
 READ_AT_MOST = 500
 """Manifest bodies that `list` and `status` fetch; what is beyond is shown without its size."""
@@ -117,15 +119,17 @@ class Operations:
         saves, _ = peek(self._config.state_dir) or ([], None)
         return merge(entries, manifests, [f for f in hot if series in (None, f.series)], saves, pins, notes)
 
-    def status(self) -> Status:
-        """Everything on one screen. Changes nothing; when the cold tier can't be reached, says so in it."""
+    def status(self, committed: Committed | None = None) -> Status:
+        """Everything on one screen. Changes nothing; when the cold tier can't be reached, says so in it.
+
+        `committed` is what `self.committed` has just found."""
         from ckpt_tier.core.units import format_time
         from ckpt_tier.flow.status import ColdStatus, WorkerStatus, status
         from ckpt_tier.hot.space import space
         from ckpt_tier.journal.journal import peek_verdicts
 
         facts = self._facts()
-        entries, manifests, problem = self._committed()
+        entries, manifests, problem = committed or self.committed()
         view, warnings = self._view(entries, ask_cold=False)
         lock = self._wiring.worker_lock("")
         holder = lock.holder() if lock.is_held() else None
@@ -152,7 +156,9 @@ class Operations:
             warnings=warnings,
         )
 
-    def disk(self, *, within: float, min_free: FreeSpace | None = None) -> DiskReport:
+    def disk(
+        self, *, within: float, min_free: FreeSpace | None = None, committed: Committed | None = None
+    ) -> DiskReport:
         """What takes the hot tier's room, what could go and what not, and whether a person should come: when the disk
         is full within `within` seconds, or less than `min_free` (as configured, if None) is free. Changes nothing."""
         from ckpt_tier.flow.disk import GOES, fates, report
@@ -163,7 +169,7 @@ class Operations:
 
         hot = self._config.hot
         self._wiring.require_hot()
-        entries, manifests, problem = self._committed()
+        entries, manifests, problem = committed or self.committed()
         view, warnings = self._view(entries, ask_cold=False)
         draining = self._config.has_cold and not problem and self._wiring.worker_lock("").is_held()
         if self._config.has_cold:
@@ -193,11 +199,11 @@ class Operations:
 
         return (peek(self._config.state_dir) or ([], Facts()))[1]
 
-    def _committed(self) -> tuple[list[Entry] | None, dict[Entry, Manifest], str]:
-        """What is committed, with the newest manifests; None, and why, if the cold tier could not be asked."""
+    def committed(self, *, read_all: bool = False) -> Committed:
+        """What is committed, with the newest manifests, or all; None, and why, if the cold tier could not be asked."""
         try:
             entries = self.entries()
-            manifests, _ = self._wiring.cold.manifests.read_all(reversed(entries), READ_AT_MOST)
+            manifests, _ = self._wiring.cold.manifests.read_all(reversed(entries), None if read_all else READ_AT_MOST)
         except (NotFoundError, NoColdTierError):
             return [], {}, ""  # the run has not begun, or never will
         except UnavailableError as error:

@@ -17,6 +17,8 @@ from ckpt_tier.system.clock import Clock, SystemClock, random_id
 from ckpt_tier.system.locks import FileLock
 
 if TYPE_CHECKING:
+    from ckpt_tier.cold.manifest import Manifest
+    from ckpt_tier.cold.manifests import Entry
     from ckpt_tier.cold.runs import RunDocument
     from ckpt_tier.core.events import Emit
     from ckpt_tier.flow.parts import Cold, HotParts, Parts
@@ -104,6 +106,14 @@ class Wiring:
             manifests=Manifests(self.store, run, cache),
             receipts=Receipts(self.store, run),
         )
+
+    def remembered_manifests(self) -> dict[Entry, Manifest]:
+        """What this machine has read of the cold tier before, without asking it."""
+        from ckpt_tier.cold.cache import ManifestCache
+        from ckpt_tier.cold.manifests import Manifests
+
+        cache = ManifestCache(self.config.state_dir / "manifests.sqlite")
+        return Manifests(self.store, self.config.run, cache).remembered()
 
     def worker_lock(self, what: str) -> FileLock:
         """The lock that makes one process the hot folder's worker; `what` names the taker."""

@@ -92,6 +92,17 @@ class Manifests:
             self._cache.store((self._cache_key(entry), msgspec.json.encode(m)) for entry, m in fetched.items())
         return cached | fetched, damaged
 
+    def remembered(self) -> dict[Entry, Manifest]:
+        """What the cache has of this run, without asking the store: the cold tier as this machine last read it."""
+        prefix = f"{self.store.url}\n{self.run}/"
+        found = {}
+        for key, body in self._cache.load(prefix).items():
+            with contextlib.suppress(msgspec.DecodeError, ValueError):
+                manifest = msgspec.json.decode(body, type=Manifest)
+                committed_at = float(key.rpartition("@")[2])
+                found[Entry(manifest.series, manifest.step, manifest.generation, committed_at)] = manifest
+        return found
+
     def forget_all_but(self, entries: Iterable[Entry]) -> None:
         """Drops from the cache what is of this run and not among `entries`, which must be the whole of it."""
         self._cache.keep_only(f"{self.store.url}\n{self.run}/", {self._cache_key(entry) for entry in entries})
