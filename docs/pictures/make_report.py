@@ -79,7 +79,8 @@ def save(folder: Path, series: int, number: int, now: float) -> None:
     path = folder / "checkpoints" / f"model_gpu{series}" / f"model_step_{step}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     header = json.dumps({"w": {"dtype": "F32", "shape": [FLOATS], "data_offsets": [0, 4 * FLOATS]}}).encode()
-    path.write_bytes(len(header).to_bytes(8, "little") + header + random.Random(f"{series}.{step}").randbytes(4 * FLOATS))
+    body = random.Random(f"{series}.{step}").randbytes(4 * FLOATS)
+    path.write_bytes(len(header).to_bytes(8, "little") + header + body)
     saved = now - (SAVES - number) * BETWEEN + BETWEEN / 2 + 40 * series
     os.utime(path, (saved, saved))
 
