@@ -10,6 +10,8 @@ from ckpt_tier.core.units import format_duration, format_size
 
 MARGIN = 1.2
 """Per cent that stay free at both sides, so that no mark is cut."""
+_NO_SPAN = 1e-300
+"""What floats can't be divided by with any sense."""
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _TIME_STEPS = (
     _MINUTE, 5 * _MINUTE, 15 * _MINUTE, 30 * _MINUTE, _HOUR, 2 * _HOUR, 3 * _HOUR, 6 * _HOUR, 12 * _HOUR,
@@ -47,9 +49,10 @@ class Down(msgspec.Struct, frozen=True):
     bottom: float
 
     def __call__(self, value: float) -> float:
-        if self.high <= self.low:
+        half = self.high / 2 - self.low / 2  # the whole may be more than a float holds
+        if half <= _NO_SPAN:
             return (self.top + self.bottom) / 2
-        part = (value / 2 - self.low / 2) / (self.high / 2 - self.low / 2)  # the span of two floats may be none
+        part = (value / 2 - self.low / 2) / half
         return self.bottom - (self.bottom - self.top) * part
 
 
@@ -69,17 +72,24 @@ def time_ticks(scale: Across, most: int = 7) -> list[Tick]:
         ends = [scale.low] if span <= 0 else [scale.low, scale.high]
         moments = [round(each) for each in ends]
         step = _MINUTE if span < _DAY else _DAY
-    several_years = len({datetime.fromtimestamp(each, UTC).year for each in (scale.low, scale.high)}) > 1
-    return [Tick(scale(at), _moment(at, step, years=several_years, first=i == 0)) for i, at in enumerate(moments)]
+    befores = [None if _year(scale.low) != _year(scale.high) else moments[0], *moments[:-1]]
+    return [Tick(scale(at), _moment(at, before, step)) for at, before in zip(moments, befores, strict=True)]
 
 
-def _moment(at: float, step: float, *, years: bool, first: bool) -> str:
+def _moment(at: float, before: float | None, step: float) -> str:
+    """`at` in words; with the year where `before`, the moment named before it, was in another, or is None."""
     moment = datetime.fromtimestamp(at, UTC)
-    day = f"{moment.day} {moment:%b}" + (f" {moment:%Y}" if years else "")
+    day = f"{moment.day} {moment:%b}"
+    if before is None or _year(before) != _year(at):
+        day += f" {moment:%Y}"
     clock = f"{moment:%H:%M}"
-    if step >= _DAY or (clock == "00:00" and not first):
+    if step >= _DAY or clock == "00:00":
         return day
-    return f"{day} {clock}" if first else clock
+    return f"{day} {clock}" if before is None or before == at else clock
+
+
+def _year(at: float) -> int:
+    return datetime.fromtimestamp(at, UTC).year
 
 
 def step_ticks(scale: Across, most: int = 7) -> list[Tick]:
@@ -107,7 +117,7 @@ def duration_ticks(scale: Down) -> list[Tick]:
 def round_values(low: float, high: float, most: int, least: float = 0.0) -> list[float]:
     """At most so many multiples of 1, 2 or 5 times a power of ten, and of `least`, from `low` to `high`."""
     span = high - low
-    if not math.isfinite(span) or span <= 0:
+    if not math.isfinite(span) or span <= 2 * _NO_SPAN:
         return [low]
     power = 10.0 ** math.floor(math.log10(span / most))
     step = next(s * power for s in (1, 2, 5, 10, 20) if span / (s * power) <= most - 1)

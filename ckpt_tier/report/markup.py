@@ -6,6 +6,10 @@ from html import escape
 MOST_CHARACTERS = 400
 """Of one name or reason: longer ones are cut, so that a page has a largest size."""
 
+MOST_ROWS = 100
+"""Of a table."""
+ALL = "`ckpt-tier report --json` has all of them."
+
 
 def text(value: str) -> str:
     """`value` in an element or in a quoted attribute: escaped, on one line, and not longer than `MOST_CHARACTERS`.
@@ -38,3 +42,9 @@ def details(title: str, inside: str) -> str:
 def moment(at: str | None) -> str:
     """RFC 3339 as people read it, to the minute: "2026-11-26 21:46"."""
     return at[:16].replace("T", " ") if at else ""
+
+
+def prose(told: str) -> str:
+    """Text of ours, in which what stands between backticks is a command."""
+    pieces = told.split("`")
+    return "".join(f"<code>{text(piece)}</code>" if i % 2 else text(piece) for i, piece in enumerate(pieces))

@@ -1,6 +1,7 @@
 """The report as one HTML page that loads nothing: no script, no font, no picture from elsewhere. Pure."""
 
-from ckpt_tier.report import sections
+from ckpt_tier.flow.attention import is_crowded
+from ckpt_tier.report import plots, sections, words
 from ckpt_tier.report.data import Report
 from ckpt_tier.report.markup import moment, text
 from ckpt_tier.report.style import stylesheet
@@ -33,20 +34,25 @@ def page(made: Report) -> str:
 <main>
 <header>
 <p class="run"><b>{text(run)}</b> · {text(arrow)} · {moment(made.at)} UTC</p>
-<h1>{text(made.summary)}</h1>
+<h1>{text(words.loss(made.status))}</h1>
+<p class="needs{_tone(made)}">{text(words.needs(made.status))}</p>
 {_away(made)}</header>
 {sections.cards(made)}
 {sections.attention(made)}
 {sections.over_the_tiers(made)}
-{sections.lag(made)}
-{sections.disk(made)}
-{sections.throughput(made)}
-{sections.curves(made)}
+{plots.lag(made)}
+{plots.disk(made)}
+{plots.throughput(made)}
+{plots.curves(made)}
 {sections.about(made)}
 </main>
 </body>
 </html>
 """
+
+
+def _tone(made: Report) -> str:
+    return " bad" if made.status.attention or is_crowded(made.status) else ""
 
 
 def _away(made: Report) -> str:

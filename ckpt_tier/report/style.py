@@ -20,7 +20,8 @@ body{margin:0;background:var(--page);color:var(--ink);font:16px/1.55 system-ui,-
 -webkit-text-size-adjust:100%}
 main{max-width:60rem;margin:0 auto;padding:2.5rem 1.25rem 4rem}
 header p.run{margin:0;color:var(--soft);font-size:.9rem;overflow-wrap:anywhere}
-h1{font-size:1.5rem;line-height:1.35;font-weight:600;letter-spacing:-.01em;margin:.4rem 0 1.6rem;text-wrap:pretty}
+h1{font-size:1.5rem;line-height:1.35;font-weight:600;letter-spacing:-.01em;margin:.4rem 0 .4rem;text-wrap:pretty}
+.needs{font-size:1.05rem;margin:0 0 1.6rem}.needs.bad{color:var(--bad);font-weight:600}
 h2{font-size:1.1rem;font-weight:600;margin:3.2rem 0 .3rem}
 h3{font-size:.95rem;font-weight:600;margin:1.6rem 0 .2rem;overflow-wrap:anywhere}
 p{margin:.2rem 0 .9rem;max-width:46rem;overflow-wrap:anywhere}
@@ -59,7 +60,7 @@ footer dd{margin:0;overflow-wrap:anywhere}
 .picture{display:block;overflow:visible}
 .picture text{font-size:12px;fill:var(--soft);font-variant-numeric:tabular-nums}
 .picture text.name{fill:var(--ink);font-weight:600}
-.picture text.halo{paint-order:stroke;stroke:var(--page);stroke-width:3px;stroke-linejoin:round}
+.plot{display:grid;grid-template-columns:62px minmax(0,1fr)}
 .grid{stroke:var(--grid)}.axis{stroke:var(--rule)}
 .hot{fill:var(--hot)}.cold{fill:var(--cold)}.deletable{fill:var(--hot);opacity:.5}.others{fill:var(--late)}
 .elsewhere{fill:var(--soft)}.free{fill:var(--free)}

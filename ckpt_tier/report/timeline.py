@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ckpt_tier.core.units import format_size, parse_time
-from ckpt_tier.report.axes import Across, across
+from ckpt_tier.report.axes import Across, across, time_ticks
 from ckpt_tier.report.data import TROUBLE, Checkpoint
+from ckpt_tier.report.drawing import BINS, MOST_DOTS, axis, picture
 from ckpt_tier.report.markup import moment, text
-from ckpt_tier.report.pictures import BINS, MOST_DOTS, picture, time_axis
 
 MOST_LANES = 24
 _MOST_TROUBLES = 300
@@ -52,7 +52,7 @@ def timeline(points: Sequence[Checkpoint], told: str) -> str:
         mine = [point for point in shown if point.series == name]
         inside += _lane(name, top)
         inside += _summed(mine, x, top) if is_summed(points) else [_mark(point, x, top) for point in mine]
-    inside += time_axis(x, bottom)
+    inside += axis(time_ticks(x), bottom)
     return picture("timeline", "Every checkpoint over the tiers", told, bottom + 28, inside)
 
 

@@ -18,10 +18,11 @@ def plural(count: int, thing: str) -> str:
 
 def summary(now: Status) -> str:
     """What would be lost now, and whether a person is needed."""
-    return f"{_loss(now)} {_needs(now)}"
+    return f"{loss(now)} {needs(now)}"
 
 
-def _loss(now: Status) -> str:
+def loss(now: Status) -> str:
+    """What would be lost if this machine died now."""
     if not now.series:
         return "There are no checkpoints yet, neither hot nor cold."
     if now.cold.error:
@@ -45,11 +46,12 @@ def _newest(newest: Sequence[Newest]) -> str:
     if len(newest) == 1:
         return f"step {steps[0]} ({age} ago)"
     if len(steps) == 1:
-        return f"step {steps[0]} of each series (at most {age} ago)"
-    return f"the newest committed steps of the series ({steps[0]} to {steps[-1]}, at most {age} ago)"
+        return f"step {steps[0]} of each series (up to {age} ago)"
+    return f"steps {steps[0]} to {steps[-1]} (the newest committed of each series, up to {age} ago)"
 
 
-def _needs(now: Status) -> str:
+def needs(now: Status) -> str:
+    """Whether a person is needed."""
     told = []
     if now.attention:
         count = len(now.attention)
