@@ -94,14 +94,14 @@ class Manifests:
 
     def remembered(self) -> dict[Entry, Manifest]:
         """What the cache has of this run, without asking the store: the cold tier as this machine last read it."""
-        prefix = f"{self.store.url}\n{self.run}/"
-        found = {}
-        for key, body in self._cache.load(prefix).items():
-            with contextlib.suppress(msgspec.DecodeError, ValueError):
-                manifest = msgspec.json.decode(body, type=Manifest)
-                committed_at = float(key.rpartition("@")[2])
-                found[Entry(manifest.series, manifest.step, manifest.generation, committed_at)] = manifest
-        return found
+        found: dict[str, tuple[float, Manifest]] = {}
+        for cached, body in self._cache.load(f"{self.store.url}\n{self.run}/").items():
+            key, _, committed_at = cached.rpartition("@")
+            with contextlib.suppress(msgspec.DecodeError, ValueError):  # a broken row is as good as none
+                row = float(committed_at), msgspec.json.decode(body, type=Manifest)
+                if key not in found or found[key][0] < row[0]:  # emptied and filled again: the later time is true
+                    found[key] = row
+        return {Entry(each.series, each.step, each.generation, at): each for at, each in found.values()}
 
     def forget_all_but(self, entries: Iterable[Entry]) -> None:
         """Drops from the cache what is of this run and not among `entries`, which must be the whole of it."""

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time, parse_time
 from ckpt_tier.flow.listing import Listed
 from ckpt_tier.report.data import TROUBLE, Bucket, Checkpoint, Curve, Growth, Kind, Lag, Mode, Point, Throughput, worst
@@ -23,17 +24,22 @@ Troubles = Mapping[tuple[str, int], str]
 Generation = tuple[str, int, str]
 
 
-def checkpoints(rows: Iterable[Listed], troubles: Troubles, damaged: Iterable[Generation]) -> tuple[Checkpoint, ...]:
-    """By series and time of saving. The shares that ranks saved of one step are one checkpoint."""
+def checkpoints(
+    rows: Iterable[Listed], troubles: Troubles, damaged: Iterable[Generation], *, away: bool = False
+) -> tuple[Checkpoint, ...]:
+    """By series and time of saving. The shares that ranks saved of one step are one checkpoint.
+
+    `away`: the cold tier could not be asked, so the journal's word for what is committed counts.
+    """
     bad = frozenset(damaged)
     groups: dict[tuple[object, ...], list[Listed]] = defaultdict(list)
     for number, row in enumerate(rows):
         groups[(row.series, row.step) if row.rank is not None else (number,)].append(row)
-    made = [_checkpoint(group, troubles, bad) for group in groups.values()]
+    made = [_checkpoint(group, troubles, bad, away) for group in groups.values()]
     return tuple(sorted(made, key=lambda c: (c.series, c.saved_at or c.committed_at or "", c.step)))
 
 
-def _checkpoint(shares: Sequence[Listed], troubles: Troubles, damaged: frozenset[Generation]) -> Checkpoint:
+def _checkpoint(shares: Sequence[Listed], troubles: Troubles, damaged: frozenset[Generation], away: bool) -> Checkpoint:
     row = shares[0]
     saved = [share.saved_at for share in shares if share.saved_at is not None]
     sizes = [share.size_bytes for share in shares if share.size_bytes is not None]
@@ -44,7 +50,7 @@ def _checkpoint(shares: Sequence[Listed], troubles: Troubles, damaged: frozenset
         series=row.series,
         step=row.step,
         generation=row.generation,
-        kind=worst(_kind(share, troubles, damaged) for share in shares),
+        kind=worst(_kind(share, troubles, damaged, away) for share in shares),
         hot=any(share.hot for share in shares),
         saved_at=max(saved, default=None),
         committed_at=row.committed_at,
@@ -55,8 +61,8 @@ def _checkpoint(shares: Sequence[Listed], troubles: Troubles, damaged: frozenset
     )
 
 
-def _kind(row: Listed, troubles: Troubles, damaged: frozenset[Generation]) -> Kind:
-    if row.committed_at is not None:
+def _kind(row: Listed, troubles: Troubles, damaged: frozenset[Generation], away: bool) -> Kind:
+    if row.committed_at is not None or (away and row.state == State.COMMITTED):
         if (row.series, row.step, row.generation) in damaged:
             return "damaged"
         return "both" if row.hot else "cold"

@@ -55,6 +55,7 @@ def gather(wiring: Wiring, *, series: str | None = None, page: str | None = None
         rows,
         {(a.series, a.step): a.state for a in status.attention},
         [verdict.key for verdict in peek_verdicts(config.state_dir) if verdict.problem],
+        away=entries is None,
     )
     return Report(
         at=status.at,

@@ -92,7 +92,7 @@ def describe(point: Checkpoint) -> str:
     if point.saved_at:
         told.append(f"saved {moment(point.saved_at)}")
     if point.pin is not None:
-        told.append("pinned")
+        told.append(point.pin)
     if point.abandoned:
         told.append("abandoned")
     return ", ".join(told)

@@ -94,6 +94,23 @@ def test_only_so_many_are_asked_of_the_store(manifests: Manifests) -> None:
     assert (len(found), damaged) == (2, {})
 
 
+def test_what_was_read_once_is_remembered_without_asking(manifests: Manifests, tmp_path: Path) -> None:
+    entries = committed(manifests, 5, 10)
+    assert manifests.remembered() == {}
+    first, _ = manifests.read_all(entries)
+    gets = Counting.gets
+    assert manifests.remembered() == first
+    assert Counting.gets == gets
+
+
+def test_of_one_that_was_committed_again_the_later_time_is_remembered(manifests: Manifests) -> None:
+    [entry] = committed(manifests, 5)
+    manifests.read(entry)
+    later = msgspec.structs.replace(entry, committed_at=entry.committed_at + 60)
+    manifests.read(later)
+    assert list(manifests.remembered()) == [later]
+
+
 def test_a_bucket_that_was_emptied_and_filled_again_is_read_anew(manifests: Manifests, tmp_path: Path) -> None:
     [entry] = committed(manifests, 5)
     manifests.read(entry)

@@ -36,6 +36,12 @@ def test_a_damaged_generation_is_told_from_a_good_one_of_the_same_step() -> None
     assert {c.generation: c.kind for c in made} == {"a" * 16: "cold", "b" * 16: "damaged"}
 
 
+def test_with_the_cold_tier_away_the_journal_is_believed_on_what_is_committed() -> None:
+    known = row(1, lag=None, state="committed")
+    assert figures.checkpoints([known], {}, (), away=True)[0].kind == "both"
+    assert figures.checkpoints([known], {}, ())[0].kind == "waiting"  # listed, and not there any more
+
+
 def test_shares_of_one_step_are_one_checkpoint_of_the_worst_kind() -> None:
     shares = [row(1, lag=None, rank=0), row(1, lag=None, rank=1, state="rejected"), row(2, lag=None, rank=0)]
     assert [(c.step, c.kind, c.size_bytes) for c in points(*shares)] == [(1, "rejected", 2000), (2, "waiting", 1000)]
