@@ -120,7 +120,7 @@ def round_values(low: float, high: float, most: int, least: float = 0.0) -> list
     if not math.isfinite(span) or span <= 2 * _NO_SPAN:
         return [low]
     power = 10.0 ** math.floor(math.log10(span / most))
-    step = next(s * power for s in (1, 2, 5, 10, 20) if span / (s * power) <= most - 1)
+    step = next(s * power for s in (1, 2, 5, 10, 20) if span // (s * power) + 1 <= most)
     step = max(step, least)
     first = math.ceil(low / step - 1e-9)
     values = [(first + i) * step for i in range(most + 1)]

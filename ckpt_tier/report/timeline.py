@@ -10,7 +10,7 @@ from ckpt_tier.report.drawing import BINS, MOST_DOTS, axis, picture
 from ckpt_tier.report.markup import moment, text
 
 MOST_LANES = 24
-_MOST_TROUBLES = 300
+_MOST_MARKS = 300
 """Drawn one by one where the others are summed up."""
 _LANE, _HOT, _COLD, _BAND = 62.0, 28.0, 46.0, 15.0
 _SHAPES = {
@@ -129,7 +129,7 @@ def _use(shape: str, at: str, y: float) -> str:
 
 
 def _summed(points: Sequence[Checkpoint], x: Across, top: float) -> Iterable[str]:
-    """Bars that stand for many, the stronger the more; what needs a person keeps its own mark."""
+    """Bars that stand for many, the stronger the more; what stands out keeps its own mark."""
     for look, middle, there in (("hot", _HOT, _on_hot(points)), ("cold", _COLD, _in_cold(points))):
         places = Counter(int(x(_at(point)) * BINS / 100) for point in there)
         most = max(places.values(), default=1)
@@ -139,8 +139,12 @@ def _summed(points: Sequence[Checkpoint], x: Across, top: float) -> Iterable[str
                 f'width="{86 / BINS:.2f}%" y="{top + middle - 5:g}" height="10">'
                 f"<title>{count:,} checkpoints</title></rect>"
             )
-    for point in [point for point in points if point.kind in TROUBLE][-_MOST_TROUBLES:]:
+    for point in [point for point in points if _stands_out(point)][-_MOST_MARKS:]:
         yield _mark(point, x, top)
+
+
+def _stands_out(point: Checkpoint) -> bool:
+    return point.kind in TROUBLE or point.kind == "waiting" or point.pin is not None
 
 
 def _on_hot(points: Iterable[Checkpoint]) -> list[Checkpoint]:

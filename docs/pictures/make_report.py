@@ -4,7 +4,8 @@ python docs/pictures/make_report.py [FOLDER]    keeps the page in FOLDER too
 
 The run is the one that this tool was made for, small: six series of 83 checkpoints over six days, a night in which the
 cold tier was away, five checkpoints that were cut short, and three that still wait. What the commands do is real; when
-it happened is set afterwards, in the files' times. Writes report-light.png and report-dark.png beside this file.
+it happened is set afterwards, in the files' times, and the names of two folders are changed. Writes report-light.png and
+report-dark.png beside this file.
 """
 
 import json
@@ -47,6 +48,8 @@ def main(keep: str | None) -> None:
         folder = Path(keep or made)
         folder.mkdir(exist_ok=True)
         page = scene(folder)
+        shown = page.read_text().replace(f"{folder}/cold", "/mnt/nas").replace(f"{folder}/", "/data/swelu/")
+        page.write_text(shown)
         for look, scheme in (("light", "1"), ("dark", "0")):
             photograph(page, HERE / f"report-{look}.png", scheme)
 
@@ -126,7 +129,7 @@ def tier(folder: Path, *words: str) -> None:
         raise SystemExit(f"{words} ended with {done.returncode}")
 
 
-def photograph(page: Path, picture: Path, scheme: str, width: int = 960, height: int = 1500) -> None:
+def photograph(page: Path, picture: Path, scheme: str, width: int = 960, height: int = 1440) -> None:
     """The top of the page, as Chromium shows it."""
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))))
     with tempfile.TemporaryDirectory() as profile:

@@ -33,7 +33,14 @@ def test_there_are_a_few_moments_whatever_the_span(one: float, other: float) -> 
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "values"), [(0, 10, [0, 5, 10]), (1.58, 3.8, [2, 3]), (-2, 2, [-2, -1, 0, 1, 2]), (7, 7, [7])]
+    ("low", "high", "values"),
+    [
+        (0, 10, [0, 5, 10]),
+        (1.58, 3.8, [2, 2.5, 3, 3.5]),
+        (0, 8.98, [0, 2, 4, 6, 8]),
+        (-2, 2, [-2, -1, 0, 1, 2]),
+        (7, 7, [7]),
+    ],
 )
 def test_values_are_round(low: float, high: float, values: list[float]) -> None:
     assert round_values(low, high, 5) == values

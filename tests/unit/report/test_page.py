@@ -151,12 +151,14 @@ def test_a_run_without_a_cold_tier_has_a_page() -> None:
     assert "everything would be lost: there is no cold tier" in Reading(page(alone)).text
 
 
-def test_ten_thousand_checkpoints_are_bars_and_each_trouble_keeps_its_mark() -> None:
+def test_ten_thousand_checkpoints_are_bars_and_what_stands_out_keeps_its_mark() -> None:
     rows = [row(step, saved=10_000.0 - step, lag=step % 97, metrics={"loss": float(step % 89)}) for step in range(9990)]
     rows += [row(20_000 + i, lag=None, state="rejected") for i in range(10)]
+    rows += [row(30_000, lag=None), row(40_000, pin="pinned: paper")]
     html = page(report(rows))
     assert "There are too many for a mark each" in html
     assert html.count('href="#m-cross"') == 11  # ten marks and the legend
+    assert html.count('href="#m-waiting"') == html.count('href="#m-pin"') == 2
     assert len(html) < 700_000
 
 
