@@ -4,7 +4,7 @@ python docs/pictures/make_report.py [FOLDER]    keeps the page in FOLDER too
 
 The run is the one that this tool was made for, small: six series of 83 checkpoints over six days, a night in which the
 cold tier was away, five checkpoints that were cut short, and three that still wait. What the commands do is real; when
-it happened is set afterwards, in the files' times, and the names of two folders are changed. Writes report-light.png and
+it happened is set afterwards, in the files' times, and two folders get other names. Writes report-light.png and
 report-dark.png beside this file.
 """
 
