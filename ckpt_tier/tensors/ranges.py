@@ -1,6 +1,7 @@
 """A file that is read by few large ranges, each of which costs a request: what was read is kept for small reads nearby.
 
-Of a checkpoint file that is two requests as a rule: its head and its end.
+Of a checkpoint file that is two requests as a rule: its head and its end; of one with thousands of tensors four, since
+neither its pickle nor its directory fits into those.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from ckpt_tier.formats.check import Rejected
 AHEAD = 128 * 2**10
 """Bytes of a request at the least: the pickle and the directory of some hundred tensors. S3 sends them in the time that
 it takes to answer at all."""
+BEHIND = 4096
+"""Bytes that are read beyond a longer range: the small records of a torch archive that follow its pickle."""
 _KEPT = 16 * 2**20
 """Bytes that are kept at the most."""
 
@@ -45,7 +48,8 @@ class Ranges:
                 return block[offset - begin : offset - begin + length]
         # Near the end of the file the request grows toward the front: directories are read from their end.
         begin = max(0, min(offset, self._size - AHEAD))
-        end = min(self._size, max(offset + length, begin + AHEAD))
+        behind = BEHIND if length + BEHIND <= _KEPT else 0
+        end = min(self._size, max(offset + length + behind, begin + AHEAD))
         block = self._fetch(begin, end - begin)
         self._cost.requests += 1
         self._cost.read_bytes += len(block)
