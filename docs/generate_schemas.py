@@ -14,12 +14,15 @@ from ckpt_tier.flow.disk import SCHEMA as DISK_SCHEMA
 from ckpt_tier.flow.disk import DiskReport
 from ckpt_tier.flow.status import SCHEMA as STATUS_SCHEMA
 from ckpt_tier.flow.status import Status
+from ckpt_tier.report.data import SCHEMA as REPORT_SCHEMA
+from ckpt_tier.report.data import Report
 
 Schema = dict[str, Any]
 
 DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct], str]] = {
     "status": (STATUS_SCHEMA, Status, "`ckpt-tier status --json`"),
     "disk": (DISK_SCHEMA, DiskReport, "`ckpt-tier status --disk --json`"),
+    "report": (REPORT_SCHEMA, Report, "`ckpt-tier report --json`"),
     "list": ("ckpt-tier/list/1", documents.ListDocument, "`ckpt-tier list --json`"),
     "inspect": ("ckpt-tier/inspect/1", documents.InspectDocument, "`ckpt-tier inspect --json`"),
     "verify": ("ckpt-tier/verify/1", documents.VerifyDocument, "`ckpt-tier verify --json`"),

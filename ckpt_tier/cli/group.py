@@ -21,6 +21,7 @@ COMMANDS = {
     "restore": "Bring a checkpoint back, every byte verified.",
     "recover": "The machine is gone: bring its newest checkpoints back from the cold tier alone.",
     "status": "What would be lost now, what waits, what needs a person.",
+    "report": "One page about the run: time line, lag, disk, throughput, metrics, troubles.",
     "verify": "Prove that the cold tier holds what it should.",
     "prune": "Remove by the retention policy: from the cold tier, or from the hot one now.",
     "abandon": "Training went back: leave the later steps of the old branch behind.",

@@ -6,24 +6,12 @@ from ckpt_tier.cli import paper
 from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_duration, format_size
 from ckpt_tier.errors import AttentionError, IntegrityError, UnavailableError, worst_exit_code
-from ckpt_tier.flow.status import SeriesStatus, Status
+from ckpt_tier.flow.status import ADVICE, SeriesStatus, Status, is_crowded
 
-_FULL_SOON = 6 * 3600
-"""Seconds: a disk that is full before this is something for a person."""
 _FAR_OFF = 30 * 86_400
 """Seconds: a disk that is full after this is not worth a word."""
 _MOST_TROUBLES = 12
 """So many fit on the screen with the rest."""
-_ADVICE = {
-    "damaged": "damaged: restore another step; a hot copy, if there is one, is kept, and sent again once the object is "
-    "gone; looked at again by the worker every hour, by `ckpt-tier sync` at once",
-    "rejected": "rejected: save the step again, or delete the file; it is never uploaded as it is",
-    "stalled": "stalled: tried again by itself; mend the cause to have it sooner",
-    "unreadable": "unreadable: look at its permissions and at the disk; tried again by itself",
-    "incomplete": "incomplete: sync the folders of the other ranks, or save the step again; "
-    "`ckpt-tier sync --dismiss STEP` gives it up",
-    "lost": "lost: nothing can bring it back; `ckpt-tier sync --dismiss STEP` stops this report",
-}
 
 
 def exit_code(now: Status) -> int:
@@ -31,7 +19,7 @@ def exit_code(now: Status) -> int:
     codes = set()
     if any(each.state == "damaged" for each in now.attention):
         codes.add(IntegrityError.exit_code)
-    if now.attention or _is_crowded(now):
+    if now.attention or is_crowded(now):
         codes.add(AttentionError.exit_code)
     if now.cold.error:
         codes.add(UnavailableError.exit_code)
@@ -53,7 +41,7 @@ def _troubles(now: Status) -> Iterator[str]:
         seen = f"; last seen {now.cold.last_seen_at[:16].replace('T', ' ')} UTC" if now.cold.last_seen_at else ""
         yield f"{paper.mark(False)} {paper.style('The cold tier is away', 'red')}{seen}"
         yield f"    {paper.plain(now.cold.error)}"
-    if _is_crowded(now):
+    if is_crowded(now):
         yield f"{paper.mark(False)} {paper.style('The disk is filling up', 'red')}: {_disk(now)}"
     if now.attention:
         title = f"{plural(len(now.attention), 'checkpoint')} need a person" if len(now.attention) > 1 else (
@@ -65,9 +53,9 @@ def _troubles(now: Status) -> Iterator[str]:
         yield paper.columns(rows, indent=4)
         if len(shown) < len(now.attention):
             yield f"    and {len(now.attention) - len(shown):,} more: `ckpt-tier status --json` has them all"
-        for state in _ADVICE:
+        for state in ADVICE:
             if any(a.state == state for a in now.attention):
-                yield paper.style(f"    {_ADVICE[state]}", dim=True)
+                yield paper.style(f"    {ADVICE[state]}", dim=True)
     for warning in now.warnings:
         yield f"{paper.style('!', 'yellow', bold=True)} {paper.plain(warning)}"
 
@@ -136,11 +124,6 @@ def _worker(now: Status) -> str:
         return f"{worker.what or 'running'}, process {worker.pid} on {worker.host}"
     advice = "`ckpt-tier sync --watch` takes up what comes, `ckpt-tier sync` does one pass"
     return f"none is running: {advice}"
-
-
-def _is_crowded(now: Status) -> bool:
-    soon = now.disk.full_in_seconds is not None and now.disk.full_in_seconds < _FULL_SOON
-    return now.disk.free_bytes < now.disk.min_free_bytes or (soon and bool(now.queue.count or not now.worker.running))
 
 
 def _sum(sizes: Iterable[int | None]) -> int:

@@ -3,8 +3,9 @@
 python docs/pictures/make.py                     a folder as cold tier
 python docs/pictures/make.py s3://bucket/prefix  a bucket; credentials and AWS_ENDPOINT_URL by environment
 
-Needs torch to make a few checkpoints. Writes *.svg beside this file; architecture.svg is drawn by hand. The only thing
-that is changed in what the commands say is the names of the two temporary folders.
+Needs torch to make a few checkpoints, and Chromium to take the picture of the page of `report`. Writes *.svg and *.png
+beside this file; architecture.svg is drawn by hand. The only thing that is changed in what the commands say is the names
+of the two temporary folders.
 """
 
 import fcntl
@@ -55,6 +56,19 @@ def main(cold: str | None) -> None:
                 shown.append(f"$ ckpt-tier {' '.join(words)}\n{run(words, folder)}\n")
             text = "\n".join(shown)
             draw(scene, text.replace(f"{os.path.realpath(data)}/", "/data/").replace(nas, "/mnt/nas"))
+        run(["report", "out.html"], folder)
+        page = folder / "out.html"
+        told = page.read_text().replace(f"{os.path.realpath(data)}/", "/data/").replace(nas, "/mnt/nas")
+        page.write_text(told)
+        take_picture(page)
+
+
+def take_picture(page: Path) -> None:
+    """What Chromium shows of a page."""
+    with tempfile.TemporaryDirectory(prefix="pictures-browser-") as profile:
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={profile}"]
+        picture = [f"--screenshot={HERE / 'report.png'}", "--window-size=900,1150"]
+        subprocess.run(["chromium", *options, *picture, page.as_uri()], check=True, capture_output=True)
 
 
 def make_checkpoints(hot: Path) -> None:
