@@ -4,8 +4,8 @@ python docs/pictures/make.py                     a folder as cold tier
 python docs/pictures/make.py s3://bucket/prefix  a bucket; credentials and AWS_ENDPOINT_URL by environment
 
 Needs torch to make a few checkpoints, and Chromium to take the picture of the page of `report`. Writes *.svg and *.png
-beside this file; architecture.svg is drawn by hand. The only thing that is changed in what the commands say is the names
-of the two temporary folders.
+beside this file; architecture.svg is drawn by hand. The only thing that is changed in what the commands say is the
+names of the two temporary folders.
 """
 
 import fcntl
