@@ -67,6 +67,10 @@ def laid_out(chromium: str, ground: Ground, *, width: int = 1000, dark: bool = F
         "--no-sandbox",
         "--disable-gpu",
         "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
         f"--user-data-dir={ground.root / 'browser'}",
         "--allow-file-access-from-files",  # so that the page around it may measure it
         f"--blink-settings=preferredColorScheme={0 if dark else 1}",
