@@ -40,7 +40,7 @@ def run_beside(
         return stopped.code
     tier = Tier(wiring.config, worker=True)
     try:
-        code = children.run(words, env, on_tick=tier.ensure_worker)
+        code = children.run(words, env, foreground=True, on_tick=tier.ensure_worker)
     except OSError as error:
         code = NOT_FOUND if isinstance(error, FileNotFoundError | NotADirectoryError) else NOT_EXECUTABLE
         _say(settings, f"error: can't run {words[0]}: {error.strerror}")
