@@ -9,6 +9,7 @@ shell that hangs up) thus reaches the child once, passed on, and not twice.
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,14 @@ _READS_AGAIN = 0.1
 """Seconds before a child that has read a terminal not its own tries again. Where no shell can help, that goes on."""
 _BY_THE_KERNEL = 0x80
 """`si_code` of what a terminal sends (SI_KERNEL, sigaction(2))."""
+
+
+def cannot_run(word: str, env: Mapping[str, str]) -> int:
+    """The exit code of a command that can't be started, as far as its name tells; 0 if it may be."""
+    path = env.get("PATH", os.defpath)
+    if shutil.which(word, path=path):
+        return 0
+    return NOT_EXECUTABLE if shutil.which(word, os.F_OK, path) else NOT_FOUND
 
 
 class Children:
