@@ -66,6 +66,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         tensors, entries: in the order of the file.
         storages: by key.
         notes: what a reader should know, in whole clauses.
+        head_bytes, tail_bytes: how much at the file's beginning or end tells all this, where that is known.
     """
 
     path: str
@@ -75,6 +76,8 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     entries: tuple[Entry, ...] = ()
     storages: dict[str, Storage] = {}
     notes: tuple[str, ...] = ()
+    head_bytes: int = 0
+    tail_bytes: int = 0
 
     @cached_property
     def by_name(self) -> dict[str, Tensor]:
