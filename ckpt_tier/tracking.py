@@ -24,6 +24,7 @@ from ckpt_tier.wiring import Wiring
 Where = Literal["hot", "cold", "cache"]
 PARALLEL = 16
 """Checkpoints that are read at once: each waits for its answers most of the time."""
+_ALONE = 2
 _NEAR_AMONG = 5000
 """Names that are looked at for one that was meant; a comparison costs microseconds."""
 
@@ -160,14 +161,14 @@ class Tracking:
         )
 
     def _read_all(self, patterns: Sequence[str], steps: Sequence[Step]) -> Iterator[tuple[Step, _Read]]:
-        """The last one first and alone: the others need less, knowing what it is like."""
+        """The last two first, one by one: the others need less, knowing what these are like."""
         alike = Alike()
-        if not steps:
-            return
-        yield steps[-1], _read(steps[-1], patterns, alike)
+        steps, last = steps[:-_ALONE], steps[-_ALONE:]
+        for step in reversed(last):
+            yield step, _read(step, patterns, alike)
         pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="track")
         try:
-            pending = {pool.submit(_read, step, patterns, alike): step for step in reversed(steps[:-1])}
+            pending = {pool.submit(_read, step, patterns, alike): step for step in reversed(steps)}
             for future in as_completed(pending):
                 yield pending[future], future.result()
         finally:

@@ -10,6 +10,7 @@ from zlib import crc32
 
 from ckpt_tier.formats.check import Reader
 from ckpt_tier.formats.zip_directory import Record, has_directory
+from ckpt_tier.tensors.foretelling import Foretelling
 from ckpt_tier.tensors.nodes import Pickled
 from ckpt_tier.tensors.nouns import Catalogue
 from ckpt_tier.tensors.ranges import Ranges
@@ -25,6 +26,7 @@ class Alike:
     def __init__(self) -> None:
         self._edges: dict[str, tuple[int, int]] = {}
         self._pickles: dict[tuple[int, int], Pickled] = {}
+        self.foretelling = Foretelling()
 
     def prepare(self, reader: Ranges, path: str) -> None:
         """Reads what will tell what the file holds, in one request where a file like it has been learnt from."""

@@ -18,15 +18,14 @@ from ckpt_tier.formats.torch_zip import torch_root
 from ckpt_tier.formats.zip_directory import LOCAL_LENGTH, STORED, Directory, Record, read_directory
 from ckpt_tier.formats.zip_records import parse_local
 from ckpt_tier.tensors.alike import Alike
+from ckpt_tier.tensors.foretelling import LONGEST, Foretelling, Text
 from ckpt_tier.tensors.legacy import read_legacy
 from ckpt_tier.tensors.nodes import Node, Opaque, Pickled
 from ckpt_tier.tensors.nouns import Catalogue, Storage, Tensor, row_major
 from ckpt_tier.tensors.opcodes import read_pickle
+from ckpt_tier.tensors.ranges import Cost, Ranges
 from ckpt_tier.tensors.safety import not_safely_loadable
 from ckpt_tier.tensors.tree import Entry, printable, walk
-
-_AT_ONCE = 4 * 2**20
-"""Bytes of a pickle that are asked for in one request; a longer one is read in the reader's own portions."""
 
 
 def catalogue(reader: Reader, path: str, alike: Alike | None = None) -> Catalogue:
@@ -100,7 +99,7 @@ def _zip(reader: Reader, path: str, alike: Alike) -> Catalogue:
         raise Rejected("its pickle is compressed, which torch never does")
     pickled = alike.pickled(pickle)
     if pickled is None:
-        pickled = _read_pickle(reader, directory, pickle)
+        pickled = _read_pickle(reader, directory, pickle, alike.foretelling)
         alike.keep(pickle, pickled)
     order = records.get(root + b"byteorder")
     foreign = order is not None and not alike.is_little(order) and _begins_with_big(reader, order)
@@ -111,12 +110,20 @@ def _zip(reader: Reader, path: str, alike: Alike) -> Catalogue:
     return msgspec.structs.replace(held, tail_bytes=reader.size - directory.start)
 
 
-def _read_pickle(reader: Reader, directory: Directory, pickle: Record) -> Pickled:
+def _read_pickle(reader: Reader, directory: Directory, pickle: Record, foretelling: Foretelling) -> Pickled:
     limit = min((each.offset for each in directory.records if each.offset > pickle.offset), default=directory.start)
-    if limit - pickle.offset <= _AT_ONCE:
-        reader.read_at(pickle.offset, limit - pickle.offset)  # what a range once gave is kept for the reads below
-    start = _data_offset(reader, pickle)
-    pickled = read_pickle(reader, start, pickle.size)
+    text = foretelling.text(reader, pickle, limit)
+    if text is None and limit - pickle.offset <= LONGEST:
+        raw = reader.read_at(pickle.offset, limit - pickle.offset)
+        begin = _data_offset(reader, pickle) - pickle.offset
+        text = raw[begin : begin + pickle.size]
+        foretelling.learn(Text(text, len(raw) - begin - pickle.size))
+    if text is not None:
+        source: Reader = Ranges(len(text), lambda offset, length: text[offset : offset + length], Cost())
+        start = 0
+    else:
+        source, start = reader, _data_offset(reader, pickle)
+    pickled = read_pickle(source, start, pickle.size)
     if pickled.end != start + pickle.size:
         raise Rejected("its pickle is damaged: bytes follow its end")
     return pickled
