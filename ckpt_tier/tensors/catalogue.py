@@ -4,6 +4,7 @@ Of a torch archive the first and the last part are read: its pickle is the first
 """
 
 import math
+from zlib import crc32
 
 import msgspec
 
@@ -107,7 +108,8 @@ def _zip(reader: Reader, path: str, alike: Alike) -> Catalogue:
     notes += ["constants.pkl, of TorchScript, is not listed"] if root + b"constants.pkl" in records else []
     storages = _storages_of(directory, root + b"data/", readable=not foreign)
     held = _torch(reader, path, "torch-zip", pickled, storages, notes)
-    return msgspec.structs.replace(held, tail_bytes=reader.size - directory.start)
+    proven = bool(pickle.crc32) and pickle.size <= LONGEST
+    return msgspec.structs.replace(held, tail_bytes=reader.size - directory.start, is_proven=proven)
 
 
 def _read_pickle(reader: Reader, directory: Directory, pickle: Record, foretelling: Foretelling) -> Pickled:
@@ -119,6 +121,8 @@ def _read_pickle(reader: Reader, directory: Directory, pickle: Record, foretelli
         text = raw[begin : begin + pickle.size]
         foretelling.learn(Text(text, len(raw) - begin - pickle.size))
     if text is not None:
+        if pickle.crc32 and crc32(text) != pickle.crc32:  # 0 is what files without checksums have
+            raise Rejected("its pickle does not match its CRC32: it changed after it was saved")
         source: Reader = Ranges(len(text), lambda offset, length: text[offset : offset + length], Cost())
         start = 0
     else:

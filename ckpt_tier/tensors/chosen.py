@@ -52,7 +52,8 @@ def choose(reader: Ranges, path: str, patterns: Sequence[str], alike: Alike) -> 
     reader.ahead = 0
     found = {tensor.name: _of_tensor(reader, held, tensor) for tensor in _in_few_reads(reader, held, tensors)}
     found |= {
-        entry.name: Chosen(name=entry.name, dtype=entry.type, figures=of_number(value)) for entry, value in numbers
+        entry.name: Chosen(name=entry.name, dtype=entry.type, figures=of_number(value, verified=held.is_proven))
+        for entry, value in numbers
     }
     ordered = [*(tensor.name for tensor in tensors), *(entry.name for entry, _ in numbers)]
     return tuple(found[name] for name in ordered), held

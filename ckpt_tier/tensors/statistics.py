@@ -33,7 +33,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
         norm: the Euclidean norm of all elements.
         nan, inf: elements that are left out of the other figures.
         verified: every byte of it was read and has the CRC32 that the file has noted. False where nobody can tell: of a
-            part of a storage, of a number in a pickle, of a format without checksums.
+            part of a storage, or of a format without checksums.
     """
 
     numel: int
@@ -48,11 +48,11 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     verified: bool = False
 
 
-def of_number(value: float) -> Figures:
+def of_number(value: float, *, verified: bool) -> Figures:
     """A plain number's figures."""
     if not math.isfinite(value):
-        return Figures(numel=1, nan=int(math.isnan(value)), inf=int(math.isinf(value)))
-    return Figures(numel=1, value=value, mean=value, min=value, max=value, std=0.0, norm=abs(value))
+        return Figures(numel=1, nan=int(math.isnan(value)), inf=int(math.isinf(value)), verified=verified)
+    return Figures(numel=1, value=value, mean=value, min=value, max=value, std=0.0, norm=abs(value), verified=verified)
 
 
 def figures(reader: Reader, catalogue: Catalogue, tensor: Tensor) -> Figures:
