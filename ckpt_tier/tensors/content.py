@@ -1,5 +1,6 @@
 """One tensor's values, by a range of the file: its own bytes, or where they lie apart what is between as well."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -10,12 +11,16 @@ from ckpt_tier.formats.check import Reader, Rejected
 from ckpt_tier.formats.dtypes import ITEM_SIZE
 from ckpt_tier.formats.zip_directory import LOCAL, LOCAL_LENGTH
 from ckpt_tier.tensors.nouns import Catalogue, Storage, Tensor
+from ckpt_tier.tensors.tree import printable
 
 if TYPE_CHECKING:
     import torch
 
 _HEADER = 4096
 """Bytes that are read for a record's local header where only part of the record is wanted; torch pads it to 64."""
+
+BLOCK = 4 * 2**20
+"""Bytes that are read and handed on at once, a multiple of every element's size."""
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -34,6 +39,20 @@ def read_tensor(reader: Reader, catalogue: Catalogue, tensor: Tensor) -> Content
     Raises UsageError for what can't be read apart from the whole checkpoint (quantised, sparse, compressed),
     ConfigError where the installed torch lacks its dtype, IntegrityError for damage.
     """
+    kind = dtype_of(catalogue, tensor)
+    data = bytearray()
+    verified = feed(reader, catalogue, tensor, data.extend)
+    import torch
+
+    if not data:
+        return Content(torch.empty(tensor.shape, dtype=kind), verified)
+    flat = torch.frombuffer(data, dtype=torch.uint8).view(kind)
+    return Content(torch.as_strided(flat, tensor.shape, tensor.stride or ()), verified)
+
+
+def dtype_of(catalogue: Catalogue, tensor: Tensor) -> "torch.dtype":
+    """The tensor's dtype in torch. Raises UsageError for what can't be read apart from the whole checkpoint,
+    ConfigError where the installed torch lacks it."""
     storage = catalogue.storages.get(tensor.storage or "")
     if storage is None or not storage.readable or tensor.dtype.startswith("q") or tensor.dtype not in ITEM_SIZE:
         raise UsageError(
@@ -48,18 +67,24 @@ def read_tensor(reader: Reader, catalogue: Catalogue, tensor: Tensor) -> Content
         raise ConfigError(
             f"tensor {tensor.name} can't be read", f"torch {torch.__version__} has no {tensor.dtype}", "update torch"
         )
+    return kind
+
+
+def feed(reader: Reader, catalogue: Catalogue, tensor: Tensor, take: Callable[[memoryview], None]) -> bool:
+    """Hands the part of the storage that the tensor lies in to `take`, in order, in blocks of at most `BLOCK` bytes,
+    each of whole elements. Whether the bytes are proven by their CRC32 is known, and returned, after the last one.
+
+    The tensor must have passed `dtype_of`. Raises IntegrityError for damage, and what `take` raises.
+    """
+    storage = catalogue.storages[tensor.storage or ""]
     try:
-        data, verified = _bytes(reader, storage, tensor.begin_bytes, tensor.end_bytes)
+        return _feed(reader, storage, tensor.begin_bytes, tensor.end_bytes, take)
     except Rejected as error:
         raise IntegrityError(
-            f"tensor {tensor.name} of {catalogue.path} is damaged",
+            f"tensor {tensor.name} of {printable(catalogue.path)} is damaged",
             str(error),
             "read it from another step, or another copy",
         ) from error
-    if not data:
-        return Content(torch.empty(tensor.shape, dtype=kind), verified)
-    flat = torch.frombuffer(data, dtype=torch.uint8).view(kind)
-    return Content(torch.as_strided(flat, tensor.shape, tensor.stride or ()), verified)
 
 
 def _obstacle(tensor: Tensor, storage: Storage | None) -> str:
@@ -70,25 +95,28 @@ def _obstacle(tensor: Tensor, storage: Storage | None) -> str:
     return f"its dtype is {tensor.dtype}"
 
 
-def _bytes(reader: Reader, storage: Storage, begin: int, end: int) -> tuple[bytearray, bool]:
-    """The bytes of the storage from `begin` to `end`, and whether a checksum has proven them. Raises Rejected."""
-    if not storage.in_record:
-        return bytearray(reader.read_at(storage.offset + begin, end - begin)), False
+def _feed(reader: Reader, storage: Storage, begin: int, end: int, take: Callable[[memoryview], None]) -> bool:
     whole = (begin, end) == (0, storage.size_bytes)
-    length = storage.limit - storage.offset if whole else min(_HEADER, storage.limit - storage.offset)
-    # Of a whole record its header comes with it, in one request.
-    raw = memoryview(reader.read_at(storage.offset, length))
-    start = _header_length(raw)
-    if storage.offset + start + storage.size_bytes > storage.limit:
-        raise Rejected("its record is damaged: it overlaps what follows it")
-    if not whole:
-        return bytearray(reader.read_at(storage.offset + start + begin, end - begin)), False
-    data = bytearray(raw[start : start + storage.size_bytes])
-    if storage.crc32 is None:
-        return data, False
-    if crc32(data) != storage.crc32:
+    start, first = storage.offset, memoryview(b"")
+    if storage.in_record:
+        length = storage.limit - storage.offset
+        # Of a small whole record its header comes with it, in one request.
+        raw = memoryview(reader.read_at(storage.offset, length if whole and length <= BLOCK else min(_HEADER, length)))
+        start += _header_length(raw)
+        if start + storage.size_bytes > storage.limit:
+            raise Rejected("its record is damaged: it overlaps what follows it")
+        if len(raw) == length:
+            first = raw[start - storage.offset :][begin:end]
+    checksum = 0
+    for position in range(begin, end, BLOCK):
+        block = first or memoryview(reader.read_at(start + position, min(BLOCK, end - position)))
+        checksum = crc32(block, checksum)
+        take(block)
+    if not (whole and storage.in_record) or storage.crc32 is None:
+        return False
+    if checksum != storage.crc32:
         raise Rejected("its bytes do not match their CRC32: they changed after they were saved")
-    return data, True
+    return True
 
 
 def _header_length(raw: memoryview) -> int:

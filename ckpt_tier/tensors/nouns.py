@@ -66,6 +66,8 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         tensors, entries: in the order of the file.
         storages: by key.
         notes: what a reader should know, in whole clauses.
+        is_proven: whether the names and the plain values have the CRC32 that the file has noted for them.
+        head_bytes, tail_bytes: how much at the file's beginning or end tells all this, where that is known.
     """
 
     path: str
@@ -75,6 +77,9 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     entries: tuple[Entry, ...] = ()
     storages: dict[str, Storage] = {}
     notes: tuple[str, ...] = ()
+    is_proven: bool = False
+    head_bytes: int = 0
+    tail_bytes: int = 0
 
     @cached_property
     def by_name(self) -> dict[str, Tensor]:

@@ -27,9 +27,13 @@ class Cost(msgspec.Struct):
 
 
 class Ranges:
-    """A `formats.check.Reader` over `fetch(offset, length)`, which gives exactly that range. For one thread."""
+    """A `formats.check.Reader` over `fetch(offset, length)`, which gives exactly that range. For one thread.
+
+    `ahead`: bytes of a request at the least; 0 for whoever knows exactly what is wanted.
+    """
 
     def __init__(self, size: int, fetch: Callable[[int, int], bytes], cost: Cost) -> None:
+        self.ahead = AHEAD
         self._size = size
         self._fetch = fetch
         self._cost = cost
@@ -47,9 +51,9 @@ class Ranges:
             if begin <= offset and offset + length <= begin + len(block):
                 return block[offset - begin : offset - begin + length]
         # Near the end of the file the request grows toward the front: directories are read from their end.
-        begin = max(0, min(offset, self._size - AHEAD))
-        behind = BEHIND if length + BEHIND <= _KEPT else 0
-        end = min(self._size, max(offset + length + behind, begin + AHEAD))
+        begin = max(0, min(offset, self._size - self.ahead))
+        behind = BEHIND if self.ahead and length + BEHIND <= _KEPT else 0
+        end = min(self._size, max(offset + length + behind, begin + self.ahead))
         block = self._fetch(begin, end - begin)
         self._cost.requests += 1
         self._cost.read_bytes += len(block)
