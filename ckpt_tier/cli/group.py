@@ -17,6 +17,7 @@ COMMANDS = {
     "sync": "Validate, upload and commit what is new; evict what the cold tier holds.",
     "list": "The checkpoints of both tiers.",
     "inspect": "What is in a checkpoint, read by range, not fetched.",
+    "diff": "Two checkpoints compared by tensor: what changed, and by how much.",
     "exec": "Run a training with the worker beside it; resume, pass signals on, drain.",
     "restore": "Bring a checkpoint back, every byte verified.",
     "recover": "The machine is gone: bring its newest checkpoints back from the cold tier alone.",

@@ -14,7 +14,7 @@ from ckpt_tier.tensors.nouns import Catalogue, Storage, Tensor
 if TYPE_CHECKING:
     import torch
 
-_HEADER = 4096
+HEADER = 4096
 """Bytes that are read for a record's local header where only part of the record is wanted; torch pads it to 64."""
 
 
@@ -41,6 +41,21 @@ def read_tensor(reader: Reader, catalogue: Catalogue, tensor: Tensor) -> Content
             _obstacle(tensor, storage),
             "restore the checkpoint and load it with torch",
         )
+    kind = dtype_of(tensor)
+    try:
+        data, verified = _bytes(reader, storage, tensor.begin_bytes, tensor.end_bytes)
+    except Rejected as error:
+        raise damaged(tensor, catalogue, error) from error
+    import torch
+
+    if not data:
+        return Content(torch.empty(tensor.shape, dtype=kind), verified)
+    flat = torch.frombuffer(data, dtype=torch.uint8).view(kind)
+    return Content(torch.as_strided(flat, tensor.shape, tensor.stride or ()), verified)
+
+
+def dtype_of(tensor: Tensor) -> "torch.dtype":
+    """The installed torch's dtype. Raises ConfigError where it has none of that name."""
     import torch
 
     kind: torch.dtype | None = getattr(torch, tensor.dtype, None)
@@ -48,18 +63,14 @@ def read_tensor(reader: Reader, catalogue: Catalogue, tensor: Tensor) -> Content
         raise ConfigError(
             f"tensor {tensor.name} can't be read", f"torch {torch.__version__} has no {tensor.dtype}", "update torch"
         )
-    try:
-        data, verified = _bytes(reader, storage, tensor.begin_bytes, tensor.end_bytes)
-    except Rejected as error:
-        raise IntegrityError(
-            f"tensor {tensor.name} of {catalogue.path} is damaged",
-            str(error),
-            "read it from another step, or another copy",
-        ) from error
-    if not data:
-        return Content(torch.empty(tensor.shape, dtype=kind), verified)
-    flat = torch.frombuffer(data, dtype=torch.uint8).view(kind)
-    return Content(torch.as_strided(flat, tensor.shape, tensor.stride or ()), verified)
+    return kind
+
+
+def damaged(tensor: Tensor, catalogue: Catalogue, error: Rejected) -> IntegrityError:
+    """What to say of a tensor whose bytes are not what they should be."""
+    return IntegrityError(
+        f"tensor {tensor.name} of {catalogue.path} is damaged", str(error), "read it from another step, or another copy"
+    )
 
 
 def _obstacle(tensor: Tensor, storage: Storage | None) -> str:
@@ -75,10 +86,10 @@ def _bytes(reader: Reader, storage: Storage, begin: int, end: int) -> tuple[byte
     if not storage.in_record:
         return bytearray(reader.read_at(storage.offset + begin, end - begin)), False
     whole = (begin, end) == (0, storage.size_bytes)
-    length = storage.limit - storage.offset if whole else min(_HEADER, storage.limit - storage.offset)
+    length = storage.limit - storage.offset if whole else min(HEADER, storage.limit - storage.offset)
     # Of a whole record its header comes with it, in one request.
     raw = memoryview(reader.read_at(storage.offset, length))
-    start = _header_length(raw)
+    start = header_length(raw)
     if storage.offset + start + storage.size_bytes > storage.limit:
         raise Rejected("its record is damaged: it overlaps what follows it")
     if not whole:
@@ -91,7 +102,8 @@ def _bytes(reader: Reader, storage: Storage, begin: int, end: int) -> tuple[byte
     return data, True
 
 
-def _header_length(raw: memoryview) -> int:
+def header_length(raw: memoryview) -> int:
+    """Bytes from the beginning of a record, which `raw` is, to its data. Raises Rejected."""
     if bytes(raw[: len(LOCAL)]) != LOCAL or len(raw) < LOCAL_LENGTH:
         raise Rejected("there is no local header where the directory says")
     return LOCAL_LENGTH + int.from_bytes(raw[26:28], "little") + int.from_bytes(raw[28:30], "little")

@@ -3,6 +3,7 @@
 Of a checkpoint file that is two requests as a rule: its head and its end.
 """
 
+import threading
 from collections.abc import Callable
 
 import msgspec
@@ -14,13 +15,20 @@ AHEAD = 128 * 2**10
 it takes to answer at all."""
 _KEPT = 16 * 2**20
 """Bytes that are kept at the most."""
+_COUNTING = threading.Lock()
 
 
 class Cost(msgspec.Struct):
-    """What reading has cost so far."""
+    """What reading has cost so far, in all files of a checkpoint."""
 
     requests: int = 0
     read_bytes: int = 0
+
+    def count(self, read_bytes: int) -> None:
+        """One more request. Safe from any thread."""
+        with _COUNTING:
+            self.requests += 1
+            self.read_bytes += read_bytes
 
 
 class Ranges:
@@ -47,8 +55,7 @@ class Ranges:
         begin = max(0, min(offset, self._size - AHEAD))
         end = min(self._size, max(offset + length, begin + AHEAD))
         block = self._fetch(begin, end - begin)
-        self._cost.requests += 1
-        self._cost.read_bytes += len(block)
+        self._cost.count(len(block))
         if len(block) <= _KEPT:
             self._kept.append((begin, block))
             while sum(len(kept) for _, kept in self._kept) > _KEPT:
