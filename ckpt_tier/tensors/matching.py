@@ -1,6 +1,7 @@
 """Which file of one checkpoint answers to which of another, and which name to which. Pure."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -62,8 +63,8 @@ def match_files(before: Sequence[str], after: Sequence[str]) -> list[tuple[int, 
 def match(
     before: Sequence[Mapping[str, T]], after: Sequence[Mapping[str, T]], files: Sequence[tuple[int, int]]
 ) -> Matching[T]:
-    """By name within each pair of files; then what is left by name alone, where that is clear: a model that was saved
-    in four shards and then in two is still the same model."""
+    """By name within each pair of files; then what is left by name alone, where each side has it once: a model that was
+    saved in four shards and then in two is still the same model."""
     left = [[dict(names) for names in side] for side in (before, after)]
     both = []
     for first, second in files:
@@ -72,7 +73,11 @@ def match(
                 things = left[0][first].pop(name), left[1][second].pop(name)
                 both.append((Found(first, name, things[0]), Found(second, name, things[1])))
     removed, added = (_listed(side) for side in left)
-    lone = [{name: these[0] for name, these in _by_name(side).items() if len(these) == 1} for side in (removed, added)]
+    counts = [Counter(name for names in side for name in names) for side in (before, after)]
+    lone = [
+        {each.name: each for each in side if count[each.name] == 1}
+        for side, count in zip((removed, added), counts, strict=True)
+    ]
     moved = [name for name in lone[0] if name in lone[1]]
     both += [(lone[0][name], lone[1][name]) for name in moved]
     gone = set(moved)
@@ -85,13 +90,6 @@ def match(
 
 def _listed(side: list[dict[str, T]]) -> list[Found[T]]:
     return [Found(number, name, thing) for number, names in enumerate(side) for name, thing in names.items()]
-
-
-def _by_name(side: list[Found[T]]) -> dict[str, list[Found[T]]]:
-    found: dict[str, list[Found[T]]] = {}
-    for each in side:
-        found.setdefault(each.name, []).append(each)
-    return found
 
 
 def _common_folder(paths: Sequence[str]) -> str:

@@ -19,9 +19,7 @@ from ckpt_tier.tensors.matching import Found, Matching
 from ckpt_tier.tensors.nouns import LISTED, Catalogue, Tensor
 from ckpt_tier.tensors.tree import Entry
 
-_EMPTY = frozenset({"dict", "list", "tuple", "set", "str", "collections.OrderedDict"})
-"""Types whose empty text says all there is."""
-_CUT = "beyond what `inspect` shows of it"
+_CUT = "they look alike, but not all of them was looked at"
 
 
 class Heads(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,8 +63,11 @@ def summed_up(
     ]
     equal = [result for result in known if result.equal]
     changed = sorted((_changed(heads, was, now, change) for was, now, change in told), key=_weight)
-    changed_values = [_changed_value(heads, *pair) for pair in values.both if pair[0].thing != pair[1].thing]
-    cut = [now for was, now in values.both if was.thing == now.thing and not _is_told(heads, was, now)]
+    alike = [True if (was.file, now.file) in heads.same else was.thing.same_as(now.thing) for was, now in values.both]
+    changed_values = [
+        _changed_value(heads, *pair) for pair, same in zip(values.both, alike, strict=True) if same is False
+    ]
+    cut = [now for (_, now), same in zip(values.both, alike, strict=True) if same is None]
     paired = [{pair[side] for pair in heads.pairs} for side in (0, 1)]
     parts = {
         "changed": tuple(changed),
@@ -90,7 +91,7 @@ def summed_up(
         equal_tensors=len(equal),
         unread_tensors=sum(result.unread for result in equal),
         undecided=tuple(undecided),
-        equal_values=len(values.both) - len(changed_values) - len(cut),
+        equal_values=sum(same is True for same in alike),
         undecided_values=tuple(Undecided(file=heads.after[each.file].path, name=each.name, why=_CUT) for each in cut),
         **parts,  # type: ignore[arg-type]  # each under its own name
     )
@@ -146,15 +147,3 @@ def _changed_value(heads: Heads, was: Found[Entry], now: Found[Entry]) -> Change
 
 def _lone_value(side: Sequence[Catalogue], found: Found[Entry]) -> LoneValue:
     return LoneValue(file=side[found.file].path, name=found.name, type=found.thing.type, value=found.thing.value)
-
-
-def _is_told(heads: Heads, was: Found[Entry], now: Found[Entry]) -> bool:
-    """Whether two values that look alike are known to be."""
-    return (was.file, now.file) in heads.same or is_whole(now.thing)
-
-
-def is_whole(value: Entry) -> bool:
-    """Whether the text of a value is all of it: long ones are cut, of arrays and bytes it is the size."""
-    if value.type in _EMPTY | {"NoneType", "bool", "int", "float"}:
-        return "…" not in value.value
-    return False
