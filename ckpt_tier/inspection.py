@@ -43,6 +43,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         place: the hot folder, the store's URL, or the path.
         saved_at: RFC 3339.
         versions: what it was saved with, by name.
+        layout: the pattern that names its files, or "auto".
         cost: what reading its files has cost so far.
         notes: whole clauses.
     """
@@ -56,6 +57,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     generation: str | None = None
     saved_at: str | None = None
     versions: dict[str, str] = {}
+    layout: str = "auto"
     notes: tuple[str, ...] = ()
 
     def catalogues(self) -> Iterator[Catalogue]:
@@ -146,6 +148,7 @@ class Inspection:
             generation=manifest.generation,
             saved_at=manifest.saved_at,
             versions=manifest.versions,
+            layout=manifest.layout,
         )
 
     def _hot(self, step: int | None, series: str | None, generation: str | None, rank: int | None) -> Checkpoint | None:
@@ -177,6 +180,7 @@ class Inspection:
             step=shares[0].step,
             generation=shares[0].generation,
             saved_at=format_time(max(save.saved_at for save in shares)),
+            layout=self._wiring.config.hot.layout,
         )
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "list": "The checkpoints of both tiers.",
     "inspect": "What is in a checkpoint, read by range, not fetched.",
     "track": "How a tensor or number has changed over all checkpoints, a few bytes of each.",
+    "diff": "Two checkpoints compared by tensor: what changed, and by how much.",
     "exec": "Run a training with the worker beside it; resume, pass signals on, drain.",
     "restore": "Bring a checkpoint back, every byte verified.",
     "recover": "The machine is gone: bring its newest checkpoints back from the cold tier alone.",

@@ -2,22 +2,18 @@
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 import msgspec
 
 from ckpt_tier.errors import ConfigError, IntegrityError, UsageError
 from ckpt_tier.formats.check import Reader, Rejected
 from ckpt_tier.formats.dtypes import ITEM_SIZE
-from ckpt_tier.formats.zip_directory import LOCAL, LOCAL_LENGTH
 from ckpt_tier.tensors.nouns import Catalogue, Storage, Tensor
+from ckpt_tier.tensors.pieces import Pieces
 from ckpt_tier.tensors.tree import printable
 
 if TYPE_CHECKING:
     import torch
-
-_HEADER = 4096
-"""Bytes that are read for a record's local header where only part of the record is wanted; torch pads it to 64."""
 
 BLOCK = 4 * 2**20
 """Bytes that are read and handed on at once, a multiple of every element's size."""
@@ -77,14 +73,24 @@ def feed(reader: Reader, catalogue: Catalogue, tensor: Tensor, take: Callable[[m
     The tensor must have passed `dtype_of`. Raises IntegrityError for damage, and what `take` raises.
     """
     storage = catalogue.storages[tensor.storage or ""]
-    try:
-        return _feed(reader, storage, tensor.begin_bytes, tensor.end_bytes, take)
-    except Rejected as error:
-        raise IntegrityError(
-            f"tensor {tensor.name} of {printable(catalogue.path)} is damaged",
-            str(error),
-            "read it from another step, or another copy",
-        ) from error
+    begin, end = tensor.begin_bytes, tensor.end_bytes
+    pieces = Pieces(reader, storage, begin, end)
+    for position in range(begin, end, BLOCK):
+        try:
+            block = pieces.take(min(BLOCK, end - position))
+        except Rejected as error:
+            raise damaged(tensor, catalogue, error) from error
+        take(memoryview(block))
+    return storage.in_record and storage.crc32 is not None and (begin, end) == (0, storage.size_bytes)
+
+
+def damaged(tensor: Tensor, catalogue: Catalogue, error: Rejected) -> IntegrityError:
+    """What to say of a tensor whose bytes are not what they should be."""
+    return IntegrityError(
+        f"tensor {tensor.name} of {printable(catalogue.path)} is damaged",
+        str(error),
+        "read it from another step, or another copy",
+    )
 
 
 def _obstacle(tensor: Tensor, storage: Storage | None) -> str:
@@ -93,33 +99,3 @@ def _obstacle(tensor: Tensor, storage: Storage | None) -> str:
     if not storage.readable:
         return "its bytes are compressed, or of a machine with the other byte order"
     return f"its dtype is {tensor.dtype}"
-
-
-def _feed(reader: Reader, storage: Storage, begin: int, end: int, take: Callable[[memoryview], None]) -> bool:
-    whole = (begin, end) == (0, storage.size_bytes)
-    start, first = storage.offset, memoryview(b"")
-    if storage.in_record:
-        length = storage.limit - storage.offset
-        # Of a small whole record its header comes with it, in one request.
-        raw = memoryview(reader.read_at(storage.offset, length if whole and length <= BLOCK else min(_HEADER, length)))
-        start += _header_length(raw)
-        if start + storage.size_bytes > storage.limit:
-            raise Rejected("its record is damaged: it overlaps what follows it")
-        if len(raw) == length:
-            first = raw[start - storage.offset :][begin:end]
-    checksum = 0
-    for position in range(begin, end, BLOCK):
-        block = first or memoryview(reader.read_at(start + position, min(BLOCK, end - position)))
-        checksum = crc32(block, checksum)
-        take(block)
-    if not (whole and storage.in_record) or storage.crc32 is None:
-        return False
-    if checksum != storage.crc32:
-        raise Rejected("its bytes do not match their CRC32: they changed after they were saved")
-    return True
-
-
-def _header_length(raw: memoryview) -> int:
-    if bytes(raw[: len(LOCAL)]) != LOCAL or len(raw) < LOCAL_LENGTH:
-        raise Rejected("there is no local header where the directory says")
-    return LOCAL_LENGTH + int.from_bytes(raw[26:28], "little") + int.from_bytes(raw[28:30], "little")

@@ -7,6 +7,9 @@ import msgspec
 
 from ckpt_tier.tensors.tree import Entry
 
+LISTED = frozenset({"torch-zip", "torch-legacy", "safetensors", "pickle"})
+"""The formats of which a catalogue lists tensors and values."""
+
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes in the file that one or several tensors are views of.
@@ -62,7 +65,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     Attributes:
         path: as the caller has named it.
-        format: "torch-zip", "torch-legacy", "safetensors", "pickle"; another one is not looked into.
+        format: one of LISTED; another one is not looked into.
         tensors, entries: in the order of the file.
         storages: by key.
         notes: what a reader should know, in whole clauses.

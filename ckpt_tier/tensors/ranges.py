@@ -4,6 +4,7 @@ Of a checkpoint file that is two requests as a rule: its head and its end; of on
 neither its pickle nor its directory fits into those.
 """
 
+import threading
 from collections.abc import Callable
 
 import msgspec
@@ -17,13 +18,20 @@ BEHIND = 4096
 """Bytes that are read beyond a longer range: the small records of a torch archive that follow its pickle."""
 _KEPT = 16 * 2**20
 """Bytes that are kept at the most."""
+_COUNTING = threading.Lock()
 
 
 class Cost(msgspec.Struct):
-    """What reading has cost so far."""
+    """What reading has cost so far, in all files of a checkpoint."""
 
     requests: int = 0
     read_bytes: int = 0
+
+    def count(self, read_bytes: int) -> None:
+        """One more request. Safe from any thread."""
+        with _COUNTING:
+            self.requests += 1
+            self.read_bytes += read_bytes
 
 
 class Ranges:
@@ -55,8 +63,7 @@ class Ranges:
         behind = BEHIND if self.ahead and length + BEHIND <= _KEPT else 0
         end = min(self._size, max(offset + length + behind, begin + self.ahead))
         block = self._fetch(begin, end - begin)
-        self._cost.requests += 1
-        self._cost.read_bytes += len(block)
+        self._cost.count(len(block))
         if len(block) <= _KEPT:
             self._kept.append((begin, block))
             while sum(len(kept) for _, kept in self._kept) > _KEPT:

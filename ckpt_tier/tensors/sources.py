@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ckpt_tier.cold.manifest import ManifestFile
-from ckpt_tier.core.nouns import Stamp
+from ckpt_tier.core.nouns import FileDigest, Stamp
 from ckpt_tier.core.states import VALID
 from ckpt_tier.errors import IntegrityError, MissingKeyError, NotFoundError, SourceChangedError, UsageError
 from ckpt_tier.formats.reader import FileReader
@@ -34,17 +34,21 @@ class Source(msgspec.Struct, frozen=True):
         place: where it is read from: an absolute path, or the URL of an object.
         open: opens it; gives a `formats.check.Reader`. Raises NotFoundError, IntegrityError, UnavailableError; on the
             way out SourceChangedError where a local file is not what it was.
+        sha256: of all of it, 64 hex digits, as its validation read it; None where nobody has.
     """
 
     path: str
     size: int
     place: str
     open: Callable[[], AbstractContextManager[Ranges]]
+    sha256: str | None = None
 
 
-def local_file(path: Path, name: str, cost: Cost, stamp: Stamp | None = None) -> Source:
-    """A file of this machine, called `name`; with `stamp`, it must have that content. Raises NotFoundError, UsageError,
-    SourceChangedError."""
+def local_file(
+    path: Path, name: str, cost: Cost, stamp: Stamp | None = None, digest: FileDigest | None = None
+) -> Source:
+    """A file of this machine, called `name`; with `stamp`, it must have that content, of which `digest` was taken.
+    Raises NotFoundError, UsageError, SourceChangedError."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -66,7 +70,7 @@ def local_file(path: Path, name: str, cost: Cost, stamp: Stamp | None = None) ->
         finally:
             os.close(descriptor)
 
-    return Source(name, seen.size, str(path), opened)
+    return Source(name, seen.size, str(path), opened, digest.sha256 if digest is not None else None)
 
 
 def cold_file(store: Store, file: ManifestFile, retry: Retry, cost: Cost) -> Source:
@@ -83,6 +87,7 @@ def cold_file(store: Store, file: ManifestFile, retry: Retry, cost: Cost) -> Sou
         file.size,
         f"{store.url.rstrip('/')}/{file.key}",
         lambda: contextlib.nullcontext(Ranges(file.size, fetch, cost)),
+        file.sha256,
     )
 
 
@@ -93,7 +98,9 @@ def hot_files(hot: Path, shares: Sequence[Save], cost: Cost) -> tuple[Source, ..
         return None
     try:
         return tuple(
-            local_file(hot / file.path, file.path, cost, file.stamp) for share in shares for file in share.files
+            local_file(hot / file.path, file.path, cost, file.stamp, file.digest)
+            for share in shares
+            for file in share.files
         )
     except (NotFoundError, UsageError, SourceChangedError, OSError):
         return None
