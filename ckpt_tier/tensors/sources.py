@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ckpt_tier.cold.manifest import ManifestFile
-from ckpt_tier.core.nouns import Stamp
+from ckpt_tier.core.nouns import FileDigest, Stamp
 from ckpt_tier.core.states import VALID
 from ckpt_tier.errors import IntegrityError, MissingKeyError, NotFoundError, SourceChangedError, UsageError
 from ckpt_tier.formats.reader import FileReader
@@ -34,15 +34,31 @@ class Source(msgspec.Struct, frozen=True):
         place: where it is read from: an absolute path, or the URL of an object.
         open: opens it; gives a `formats.check.Reader`. Raises NotFoundError, IntegrityError, UnavailableError; on the
             way out SourceChangedError where a local file is not what it was.
+        rank: whose share it belongs to, where the checkpoint has several.
+        digest: what validation found in it; None where nobody vouches for it.
+        key: of the object; None on this machine.
+        stamp: of a file of this machine; only while it has that, it is what was found.
     """
 
     path: str
     size: int
     place: str
     open: Callable[[], AbstractContextManager[Ranges]]
+    rank: int | None = None
+    digest: FileDigest | ManifestFile | None = None
+    key: str | None = None
+    stamp: Stamp | None = None
 
 
-def local_file(path: Path, name: str, cost: Cost, stamp: Stamp | None = None) -> Source:
+def local_file(
+    path: Path,
+    name: str,
+    cost: Cost,
+    stamp: Stamp | None = None,
+    *,
+    rank: int | None = None,
+    digest: FileDigest | None = None,
+) -> Source:
     """A file of this machine, called `name`; with `stamp`, it must have that content. Raises NotFoundError, UsageError,
     SourceChangedError."""
     try:
@@ -66,10 +82,10 @@ def local_file(path: Path, name: str, cost: Cost, stamp: Stamp | None = None) ->
         finally:
             os.close(descriptor)
 
-    return Source(name, seen.size, str(path), opened)
+    return Source(name, seen.size, str(path), opened, rank=rank, digest=digest, stamp=seen)
 
 
-def cold_file(store: Store, file: ManifestFile, retry: Retry, cost: Cost) -> Source:
+def cold_file(store: Store, file: ManifestFile, retry: Retry, cost: Cost, rank: int | None = None) -> Source:
     """The cold tier's object. Each range is one request, which `retry` may repeat."""
 
     def fetch(offset: int, length: int) -> bytes:
@@ -83,6 +99,9 @@ def cold_file(store: Store, file: ManifestFile, retry: Retry, cost: Cost) -> Sou
         file.size,
         f"{store.url.rstrip('/')}/{file.key}",
         lambda: contextlib.nullcontext(Ranges(file.size, fetch, cost)),
+        rank=rank,
+        digest=file,
+        key=file.key,
     )
 
 
@@ -93,7 +112,9 @@ def hot_files(hot: Path, shares: Sequence[Save], cost: Cost) -> tuple[Source, ..
         return None
     try:
         return tuple(
-            local_file(hot / file.path, file.path, cost, file.stamp) for share in shares for file in share.files
+            local_file(hot / file.path, file.path, cost, file.stamp, rank=share.rank, digest=file.digest)
+            for share in shares
+            for file in share.files
         )
     except (NotFoundError, UsageError, SourceChangedError, OSError):
         return None
