@@ -34,21 +34,38 @@ class Source(msgspec.Struct, frozen=True):
         place: where it is read from: an absolute path, or the URL of an object.
         open: opens it; gives a `formats.check.Reader`. Raises NotFoundError, IntegrityError, UnavailableError; on the
             way out SourceChangedError where a local file is not what it was.
-        sha256: of all of it, 64 hex digits, as its validation read it; None where nobody has.
+        rank: whose share it belongs to, where the checkpoint has several.
+        digest: what validation found in it; None where nobody vouches for it.
+        key: of the object; None on this machine.
+        stamp: of a file of this machine; only while it has that, it is what was found.
     """
 
     path: str
     size: int
     place: str
     open: Callable[[], AbstractContextManager[Ranges]]
-    sha256: str | None = None
+    rank: int | None = None
+    digest: FileDigest | ManifestFile | None = None
+    key: str | None = None
+    stamp: Stamp | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """Of all of it, 64 hex digits, as its validation read it; None where nobody has."""
+        return None if self.digest is None else self.digest.sha256
 
 
 def local_file(
-    path: Path, name: str, cost: Cost, stamp: Stamp | None = None, digest: FileDigest | None = None
+    path: Path,
+    name: str,
+    cost: Cost,
+    stamp: Stamp | None = None,
+    *,
+    rank: int | None = None,
+    digest: FileDigest | None = None,
 ) -> Source:
-    """A file of this machine, called `name`; with `stamp`, it must have that content, of which `digest` was taken.
-    Raises NotFoundError, UsageError, SourceChangedError."""
+    """A file of this machine, called `name`; with `stamp`, it must have that content. Raises NotFoundError, UsageError,
+    SourceChangedError."""
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -70,10 +87,10 @@ def local_file(
         finally:
             os.close(descriptor)
 
-    return Source(name, seen.size, str(path), opened, digest.sha256 if digest is not None else None)
+    return Source(name, seen.size, str(path), opened, rank=rank, digest=digest, stamp=seen)
 
 
-def cold_file(store: Store, file: ManifestFile, retry: Retry, cost: Cost) -> Source:
+def cold_file(store: Store, file: ManifestFile, retry: Retry, cost: Cost, rank: int | None = None) -> Source:
     """The cold tier's object. Each range is one request, which `retry` may repeat."""
 
     def fetch(offset: int, length: int) -> bytes:
@@ -87,7 +104,9 @@ def cold_file(store: Store, file: ManifestFile, retry: Retry, cost: Cost) -> Sou
         file.size,
         f"{store.url.rstrip('/')}/{file.key}",
         lambda: contextlib.nullcontext(Ranges(file.size, fetch, cost)),
-        file.sha256,
+        rank=rank,
+        digest=file,
+        key=file.key,
     )
 
 
@@ -98,7 +117,7 @@ def hot_files(hot: Path, shares: Sequence[Save], cost: Cost) -> tuple[Source, ..
         return None
     try:
         return tuple(
-            local_file(hot / file.path, file.path, cost, file.stamp, file.digest)
+            local_file(hot / file.path, file.path, cost, file.stamp, rank=share.rank, digest=file.digest)
             for share in shares
             for file in share.files
         )
