@@ -1,5 +1,6 @@
 """Making the page of `report`: asking, writing, and saying where it is."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import msgspec
 
 from ckpt_tier.cli import paper
 from ckpt_tier.cli.failure import present
+from ckpt_tier.cli.report_tracked import tracked_curves
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.core.units import format_size
 from ckpt_tier.errors import ConfigError, ConflictError, UnavailableError
@@ -17,14 +19,23 @@ from ckpt_tier.report.page import GENERATOR, page
 from ckpt_tier.system.durable import write_atomic
 
 
-def make(settings: Settings, out: Path | None, *, force: bool) -> int:
+def make(settings: Settings, out: Path | None, keys: Sequence[str], *, force: bool) -> int:
     """Writes the page, and with --json prints the document. Raises ConfigError, ConflictError, NoSpaceError."""
     if out is not None:
         _refuse_to_replace(out, force=force)
-    operations = Operations(settings.wiring())
+    wiring = settings.wiring()
+    operations = Operations(wiring)
     away: list[UnavailableError] = []
     rows = operations.checkpoints(read_all=True, away=away.append)
-    told = report(rows, operations.status(), operations.disk(within=WITHIN), version=version("ckpt-tier"))
+    curves, notes = tracked_curves(wiring, keys, sorted({row.series for row in rows}))
+    told = report(
+        rows,
+        operations.status(),
+        operations.disk(within=WITHIN),
+        version=version("ckpt-tier"),
+        tracked=curves,
+        notes=notes,
+    )
     if out is not None:
         text = page(told).encode("utf-8", "backslashreplace")
         try:

@@ -51,3 +51,15 @@ def test_with_the_cold_tier_away_the_page_tells_what_is_known_here(ground: Groun
     result = ground.run("report", "out.html", code=6)
     assert result.out.startswith("The cold tier is away.")
     assert "on the hot tier only" in (ground.root / "out.html").read_text()
+
+
+def test_tracked_parameters_are_curves_too_and_what_can_not_be_read_is_a_note(ground: Ground) -> None:
+    for step in (0, 5000):
+        ground.save(step)
+    ground.run("sync")
+    document = ground.run("report", "--json", "--track", "w").document
+    [curve] = document["curves"]
+    assert (curve["name"], curve["series"], len(curve["points"])) == ("w (mean)", "0", 2)
+    document = ground.run("report", "--json", "--track", "no.such").document
+    assert document["curves"] == []
+    assert "nothing was tracked in series 0" in document["notes"][0]
