@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from ckpt_tier.core.events import Emit, Event
     from ckpt_tier.hot.layout import Place
     from ckpt_tier.tensors.nouns import Catalogue
+    from ckpt_tier.tracking import Tracked
 
 _log = logging.getLogger("ckpt_tier")
 TRAINING_LOCK = "training.lock"
@@ -385,6 +386,22 @@ class Tier:
         wanted = None if step is None else check_step(step)
         found = Inspection(self._wiring).checkpoint(wanted, series=series, generation=generation, rank=rank, tier=tier)
         return tuple(found.catalogues())
+
+    def track(
+        self,
+        *patterns: str,
+        series: str | None = None,
+        first: int = 0,
+        last: int | None = None,
+        rank: int | None = None,
+    ) -> Tracked:
+        """How the tensors and numbers that match the globs have gone over the steps from `first` to `last`, in both
+        tiers. A checkpoint that can't be read is among `Tracked.problems`. Raises NotFoundError, UsageError,
+        UnavailableError."""
+        from ckpt_tier.tracking import Tracking
+
+        tracking = Tracking(self._wiring)
+        return tracking.run(patterns, tracking.steps(series, first=first, last=last, rank=rank))
 
     def close(self) -> None:
         """Lets the worker know that this process uses the folder no more. Does not wait: see `drain`."""
