@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from ckpt_tier.core.events import Emit, Event
     from ckpt_tier.hot.layout import Place
     from ckpt_tier.tensors.nouns import Catalogue
+    from ckpt_tier.tracking import Tracked
 
 _log = logging.getLogger("ckpt_tier")
 TRAINING_LOCK = "training.lock"
@@ -429,6 +430,22 @@ class Tier:
 
         wanted = None if step is None else check_step(step)
         return load_tensor(self._wiring, wanted, name, series=series, generation=generation, rank=rank)
+
+    def track(
+        self,
+        *patterns: str,
+        series: str | None = None,
+        first: int = 0,
+        last: int | None = None,
+        rank: int | None = None,
+    ) -> Tracked:
+        """How the tensors and numbers that match the globs have gone over the steps from `first` to `last`, in both
+        tiers. A checkpoint that can't be read is among `Tracked.problems`. Raises NotFoundError, UsageError,
+        UnavailableError."""
+        from ckpt_tier.tracking import Tracking
+
+        tracking = Tracking(self._wiring)
+        return tracking.run(patterns, tracking.steps(series, first=first, last=last, rank=rank))
 
     def close(self) -> None:
         """Lets the worker know that this process uses the folder no more. Does not wait: see `drain`."""

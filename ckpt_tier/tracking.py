@@ -25,6 +25,7 @@ Where = Literal["hot", "cold", "cache"]
 PARALLEL = 16
 """Checkpoints that are read at once: each waits for its answers most of the time."""
 _ALONE = 2
+"""Checkpoints that are read one by one, before the others; from two `Alike` learns what changes from step to step."""
 _NEAR_AMONG = 5000
 """Names that are looked at for one that was meant; a comparison costs microseconds."""
 

@@ -49,13 +49,7 @@ def read_tensor(reader: Reader, catalogue: Catalogue, tensor: Tensor) -> Content
 def dtype_of(catalogue: Catalogue, tensor: Tensor) -> "torch.dtype":
     """The tensor's dtype in torch. Raises UsageError for what can't be read apart from the whole checkpoint,
     ConfigError where the installed torch lacks it."""
-    storage = catalogue.storages.get(tensor.storage or "")
-    if storage is None or not storage.readable or tensor.dtype.startswith("q") or tensor.dtype not in ITEM_SIZE:
-        raise UsageError(
-            f"tensor {tensor.name} can't be read by itself",
-            _obstacle(tensor, storage),
-            "restore the checkpoint and load it with torch",
-        )
+    check_readable(catalogue, tensor)
     import torch
 
     kind: torch.dtype | None = getattr(torch, tensor.dtype, None)
@@ -66,11 +60,22 @@ def dtype_of(catalogue: Catalogue, tensor: Tensor) -> "torch.dtype":
     return kind
 
 
+def check_readable(catalogue: Catalogue, tensor: Tensor) -> None:
+    """Raises UsageError for what can't be read apart from the whole checkpoint."""
+    storage = catalogue.storages.get(tensor.storage or "")
+    if storage is None or not storage.readable or tensor.dtype.startswith("q") or tensor.dtype not in ITEM_SIZE:
+        raise UsageError(
+            f"tensor {tensor.name} can't be read by itself",
+            _obstacle(tensor, storage),
+            "restore the checkpoint and load it with torch",
+        )
+
+
 def feed(reader: Reader, catalogue: Catalogue, tensor: Tensor, take: Callable[[memoryview], None]) -> bool:
     """Hands the part of the storage that the tensor lies in to `take`, in order, in blocks of at most `BLOCK` bytes,
     each of whole elements. Whether the bytes are proven by their CRC32 is known, and returned, after the last one.
 
-    The tensor must have passed `dtype_of`. Raises IntegrityError for damage, and what `take` raises.
+    The tensor must have passed `check_readable`. Raises IntegrityError for damage, and what `take` raises.
     """
     storage = catalogue.storages[tensor.storage or ""]
     begin, end = tensor.begin_bytes, tensor.end_bytes

@@ -12,7 +12,8 @@ import msgspec
 from ckpt_tier.errors import UsageError
 from ckpt_tier.formats.check import Reader
 from ckpt_tier.formats.dtypes import ITEM_SIZE
-from ckpt_tier.tensors.content import dtype_of, feed, read_tensor
+from ckpt_tier.tensors import few
+from ckpt_tier.tensors.content import check_readable, dtype_of, feed, read_tensor
 from ckpt_tier.tensors.nouns import Catalogue, Tensor
 
 if TYPE_CHECKING:
@@ -62,16 +63,22 @@ def figures(reader: Reader, catalogue: Catalogue, tensor: Tensor) -> Figures:
     Raises UsageError (not readable by itself; elements that overlap), ConfigError, IntegrityError.
     """
     numel = math.prod(tensor.shape)
-    kind = dtype_of(catalogue, tensor)
+    check_readable(catalogue, tensor)
     if numel >= _LARGEST:
         raise UsageError(f"tensor {tensor.name} is too large", f"its shape says {numel} elements")
     if numel == 0:
         return Figures(numel=0, verified=True)
     once = _without_repeats(tensor)
     sums = _Sums()
-    if _is_gapless(once):
+    gapless = _is_gapless(once)
+    if gapless and math.prod(once.shape) <= few.MOST and few.is_known(once.dtype):
+        data = bytearray()
+        verified = feed(reader, catalogue, once, data.extend)
+        sums.add_few(few.values(bytes(data), once.dtype))
+    elif gapless:
         import torch
 
+        kind = dtype_of(catalogue, once)
         verified = feed(
             reader,
             catalogue,
@@ -114,6 +121,15 @@ class _Sums:
         self.mean = self.squares = 0.0
         self.low, self.high = math.inf, -math.inf
 
+    def add_few(self, values: list[float]) -> None:
+        finite = [value for value in values if math.isfinite(value)]
+        nan = sum(map(math.isnan, values))
+        self._leave_out(nan, len(values) - len(finite) - nan)
+        if finite:
+            mean = _mean(finite)
+            squares = sum((value - mean) * (value - mean) for value in finite)
+            self._join(len(finite), mean, squares, min(finite), max(finite))
+
     def add(self, values: "torch.Tensor") -> None:
         import torch
 
@@ -125,16 +141,21 @@ class _Sums:
         lost = len(values) - len(finite)
         if lost:
             nan = int(values.isnan().sum())
-            self.nan, self.inf = self.nan + nan, self.inf + lost - nan
-        if not len(finite):
-            return
-        mean, count = float(finite.mean()), self.count + len(finite)
-        apart = mean - self.mean
-        self.squares += float(((finite - mean) ** 2).sum()) + apart * apart * self.count * len(finite) / count
-        self.mean += apart * len(finite) / count
+            self._leave_out(nan, lost - nan)
+        if len(finite):
+            mean = float(finite.mean())
+            low, high = finite.aminmax()
+            self._join(len(finite), mean, float(((finite - mean) ** 2).sum()), float(low), float(high))
+
+    def _leave_out(self, nan: int, inf: int) -> None:
+        self.nan, self.inf = self.nan + nan, self.inf + inf
+
+    def _join(self, number: int, mean: float, squares: float, low: float, high: float) -> None:
+        count, apart = self.count + number, mean - self.mean
+        self.squares += squares + apart * apart * self.count * number / count
+        self.mean += apart * number / count
         self.count = count
-        low, high = finite.aminmax()
-        self.low, self.high = min(self.low, float(low)), max(self.high, float(high))
+        self.low, self.high = min(self.low, low), max(self.high, high)
 
     def figures(self, numel: int, *, repeats: int, verified: bool) -> Figures:
         left_out = {"nan": self.nan * repeats, "inf": self.inf * repeats, "verified": verified}
@@ -151,6 +172,13 @@ class _Sums:
             norm=_told(math.sqrt(total)),
             **left_out,  # type: ignore[arg-type]
         )
+
+
+def _mean(values: list[float]) -> float:
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        return math.inf
 
 
 def _told(value: float) -> float | None:

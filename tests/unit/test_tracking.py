@@ -47,6 +47,10 @@ def test_every_step_is_read_where_it_is_and_the_second_time_from_the_cache(tiers
     assert [point.tracks for point in again.points] == [point.tracks for point in found.points]
 
 
+def test_the_api_gives_the_same(tiers: TwoTiers) -> None:
+    assert values(tiers.tier().track("step", first=10), "step") == {10: 10.0, 15: 15.0}
+
+
 def test_a_hot_copy_that_changed_is_read_from_the_cold_tier(tiers: TwoTiers) -> None:
     tiers.path(10).write_bytes(b"other")
     found = track(tiers, "step")

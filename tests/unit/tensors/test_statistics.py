@@ -41,12 +41,13 @@ DTYPES = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("rows", [37, 3], ids=["many", "few"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_every_dtype_has_the_figures_that_numpy_gives(dtype: torch.dtype) -> None:
+def test_every_dtype_has_the_figures_that_numpy_gives(dtype: torch.dtype, rows: int) -> None:
     torch.manual_seed(0)
-    tensor = (torch.randn(37, 11) * 5).abs().to(dtype)
+    tensor = (torch.randn(rows, 11) * 5).abs().to(dtype)
     found = figures_of(tensor)
-    assert (found.numel, found.nan, found.inf, found.verified) == (407, 0, 0, True)
+    assert (found.numel, found.nan, found.inf, found.verified) == (rows * 11, 0, 0, True)
     for name, value in expected(tensor).items():
         assert getattr(found, name) == pytest.approx(value, rel=1e-12), name
 
@@ -83,9 +84,10 @@ def test_a_flipped_byte_in_the_last_block_is_seen() -> None:
         figures(reader, held, held.tensors[0])
 
 
-def test_figures_are_of_the_finite_values_and_the_others_are_counted() -> None:
-    found = figures_of(torch.tensor([1.0, math.nan, 3.0, math.inf, -math.inf]))
-    assert (found.nan, found.inf, found.numel) == (1, 2, 5)
+@pytest.mark.parametrize("times", [1, 100])
+def test_figures_are_of_the_finite_values_and_the_others_are_counted(times: int) -> None:
+    found = figures_of(torch.tensor([1.0, math.nan, 3.0, math.inf, -math.inf]).repeat(times))
+    assert (found.nan, found.inf, found.numel) == (times, 2 * times, 5 * times)
     assert (found.mean, found.min, found.max, found.std) == (2.0, 1.0, 3.0, 1.0)
     nothing = figures_of(torch.tensor([math.nan]))
     assert (nothing.value, nothing.mean, nothing.nan) == (None, None, 1)
@@ -126,8 +128,9 @@ def test_tied_tensors_have_the_same_figures() -> None:
     assert figures(reader, held, held.by_name["in"]) == figures(reader, held, held.by_name["out"])
 
 
-def test_a_sum_beyond_the_largest_float_is_none_and_no_infinity() -> None:
-    found = figures_of(torch.full((4,), 1e308, dtype=torch.float64))
+@pytest.mark.parametrize("count", [4, 400])
+def test_a_sum_beyond_the_largest_float_is_none_and_no_infinity(count: int) -> None:
+    found = figures_of(torch.full((count,), 1e308, dtype=torch.float64))
     assert found.max == 1e308
     assert found.norm is None
 
