@@ -21,7 +21,7 @@ def plots(curves: Sequence[Curve]) -> Iterator[str]:
         yield from plot(curve, braille=paper.can_show("⣿"), columns=min(_COLUMNS, paper.width() - 14))
     left = len(curves) - len(shown)
     if left:
-        yield f"({left:,} more: at most {MOST_PLOTS} with values are shown; narrow KEY or --stat, or see --svg FILE)"
+        yield f"({left:,} more; {MOST_PLOTS} are shown at most: narrow KEY or --stat)"
 
 
 def plot(curve: Curve, *, braille: bool, columns: int = _COLUMNS) -> Iterator[str]:

@@ -116,6 +116,7 @@ def test_a_damaged_record_is_one_points_problem_and_is_not_remembered(tiers: Two
     for _ in range(2):
         found = track(tiers, "model.w", "step")
         assert values(found, "step") == {5: 5.0, 10: 10.0, 15: 15.0}
+        assert found.points[0].where == "cold"
         [(step, problem, code)] = found.problems
         assert (step.step, code) == (5, IntegrityError.exit_code)
         assert "CRC32" in problem
