@@ -14,12 +14,14 @@ from ckpt_tier.tensors.difference import Known, Side, foreseen, measured
 from ckpt_tier.tensors.lanes import Lanes
 from ckpt_tier.tensors.matching import Matching, file_names, match, match_files
 from ckpt_tier.tensors.nouns import Catalogue, Tensor
-from ckpt_tier.tensors.sources import Source
+from ckpt_tier.tensors.sources import Source, remembering
 from ckpt_tier.tensors.summary import Heads, summed_up
 
 _BATCH = 2**23
 """Bytes of tensors that one thread takes at a time: small neighbours come in one request."""
 _PIECE = 2**20
+_MOST_REMEMBERED = 64
+"""Files of a checkpoint whose heads are kept while it is compared: some 256 KiB each."""
 
 
 class _Views(msgspec.Struct, frozen=True):
@@ -47,6 +49,7 @@ def compare(before: Checkpoint, after: Checkpoint, *, pattern: str | None = None
     Raises IntegrityError, UnavailableError, SourceChangedError, ConfigError (the installed torch lacks a dtype), and
     NotFoundError where `pattern` matches nothing.
     """
+    before, after = _remembering(before), _remembering(after)
     with Lanes() as lanes:
         heads = _heads(before, after, lanes)
         if pattern is not None:
@@ -62,6 +65,12 @@ def compare(before: Checkpoint, after: Checkpoint, *, pattern: str | None = None
     )
     differing = [pair for pair, is_same in zip(opaque, same, strict=True) if not is_same]
     return summed_up(heads, tensors, known, values, differing, (_side(before), _side(after)))
+
+
+def _remembering(of: Checkpoint) -> Checkpoint:
+    if len(of.files) > _MOST_REMEMBERED:
+        return of
+    return msgspec.structs.replace(of, files=tuple(remembering(file) for file in of.files))
 
 
 def _heads(before: Checkpoint, after: Checkpoint, lanes: Lanes) -> Heads:

@@ -9,13 +9,14 @@ from ckpt_tier.cli import paper
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_size
+from ckpt_tier.tensors.change import Change
 from ckpt_tier.tensors.compared import ChangedTensor, ChangedValue, ComparedSide, Comparison, LoneTensor, LoneValue
 
 _MOST_LINES = 24
 _MOST_NAMED = 4
 _Section = tuple[str, list[tuple[str, ...]], set[int]]
 """Title, rows, and which columns stand on the right."""
-_HEADINGS = ("relative", "change", "largest", "elements", "new", "dtype", "shape", "name")
+_HEADINGS = ("relative", "change", "largest", "elements", "tensor")
 
 
 def present(found: Comparison, settings: Settings, *, whole: bool) -> int:
@@ -60,13 +61,14 @@ def _sentence(found: Comparison) -> str:
         how = f" ({found.unread_tensors:,} by checksum, not read)" if found.unread_tensors else ""
         told.append(f"{found.equal_tensors:,} equal{how}")
     told += _counted((len(found.undecided), "not compared"))
-    others = [f"{len(found.changed_values):,} of {plural(values, 'other value')} changed"]
-    others += _counted((len(found.added_values), "added"), (len(found.removed_values), "removed"))
+    others = [f"{len(found.changed_values):,} of {plural(values, 'other value')} changed"] if values else []
+    lone = (("other values added", "other values removed"), ("added", "removed"))[bool(values)]
+    others += _counted((len(found.added_values), lone[0]), (len(found.removed_values), lone[1]))
     others += _counted((len(found.undecided_values), "alike as far as can be told"))
     files = _counted(
         (len(found.changed_files), "other files changed"),
-        (len(found.added_files), "added"),
-        (len(found.removed_files), "removed"),
+        (len(found.added_files), "other files added"),
+        (len(found.removed_files), "other files removed"),
     )
     return "; ".join(", ".join(part) for part in (told, others, files) if part) + "."
 
@@ -91,7 +93,10 @@ def _sections(found: Comparison) -> Iterator[_Section]:
     def name(each: ChangedTensor | LoneTensor | ChangedValue | LoneValue) -> str:
         return f"{each.file}: {each.name or '(all)'}" if several else each.name or "(all)"
 
-    yield "changed", [(*_numbers(each), name(each)) for each in found.changed], {0, 1, 2, 3}
+    changed: list[tuple[str, ...]] = [
+        (*_numbers(each.change, math.prod(each.shape_after)), name(each) + _what_else(each)) for each in found.changed
+    ]
+    yield "changed", changed, {0, 1, 2, 3}
     for title, tensors in (("added", found.added), ("removed", found.removed)):
         yield (
             title,
@@ -105,32 +110,31 @@ def _sections(found: Comparison) -> Iterator[_Section]:
     yield "files that are not looked into", [(what, path) for what, paths in files for path in paths], set()
 
 
-def _numbers(each: ChangedTensor) -> tuple[str, ...]:
-    kind, shape = (
-        _from_to(each.dtype_before, each.dtype_after),
-        _from_to(_shape(each.shape_before), _shape(each.shape_after)),
-    )
-    change = each.change
+def _numbers(change: Change | None, count: int) -> tuple[str, str, str, str]:
     if change is None:
-        return "", "", "", "", "", kind, shape
-    share = change.elements / math.prod(each.shape_after)
-    new = [
-        f"{before:,} -> {after:,} {what}".replace("->", _arrow())
-        for what, before, after in (
-            ("NaN", change.nan_before, change.nan_after),
-            ("Inf", change.inf_before, change.inf_after),
-        )
-        if before != after
+        return "", "", "", ""
+    share = change.elements / count
+    relative = "" if change.relative is None else f"{change.relative:.3g}"
+    return relative, f"{change.norm:.3g}", f"{change.largest:.3g}", "<1%" if 0 < share < 0.01 else f"{share:.0%}"
+
+
+def _what_else(each: ChangedTensor) -> str:
+    """What the numbers don't tell."""
+    told = [
+        _from_to(*pair)
+        for pair in ((each.dtype_before, each.dtype_after), (_shape(each.shape_before), _shape(each.shape_after)))
+        if pair[0] != pair[1]
     ]
-    return (
-        "" if change.relative is None else f"{change.relative:.2e}",
-        f"{change.norm:.2e}",
-        f"{change.largest:.2e}",
-        "<1%" if 0 < share < 0.01 else f"{share:.0%}",
-        ", ".join(new),
-        kind,
-        shape,
-    )
+    if each.change is not None:
+        told += [
+            f"{what} {_from_to(f'{before:,}', f'{after:,}')}"
+            for what, before, after in (
+                ("NaN", each.change.nan_before, each.change.nan_after),
+                ("Inf", each.change.inf_before, each.change.inf_after),
+            )
+            if before != after
+        ]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def _values(each: ChangedValue) -> tuple[str, str]:

@@ -5,7 +5,7 @@ neither its pickle nor its directory fits into those.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -50,6 +50,14 @@ class Ranges:
     @property
     def size(self) -> int:
         return self._size
+
+    def kept(self) -> tuple[tuple[int, bytes], ...]:
+        """The small ones of the blocks that it keeps, for `keep` of another reader of the same file."""
+        return tuple((begin, block) for begin, block in self._kept if len(block) <= AHEAD)
+
+    def keep(self, blocks: Iterable[tuple[int, bytes]]) -> None:
+        """Lets these blocks stand for what would else be read again."""
+        self._kept += blocks
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Exactly `length` bytes; raises Rejected when the file ends before, and what `fetch` raises."""

@@ -125,6 +125,21 @@ def hot_files(hot: Path, shares: Sequence[Save], cost: Cost) -> tuple[Source, ..
         return None
 
 
+def remembering(source: Source) -> Source:
+    """The same file: the small blocks that its first reader has read are not read again by later ones."""
+    known: list[tuple[int, bytes]] = []
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Ranges]:
+        with source.open() as reader:
+            reader.keep(known)
+            yield reader
+            if not known:
+                known.extend(reader.kept())
+
+    return msgspec.structs.replace(source, open=opened)
+
+
 def _range(store: Store, key: str, offset: int, length: int) -> bytes:
     data = bytearray()
     with contextlib.closing(store.read(key, offset, length)) as blocks:

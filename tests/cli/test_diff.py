@@ -107,7 +107,7 @@ def test_a_path_needs_no_configuration_and_a_name_of_digits_is_a_step(ground: Gr
     [
         (("5000",), 2, "B"),
         (("5000", "nowhere.pt"), 4, "is not there"),
-        (("5000", "7"), 4, "the nearest step is 5000"),
+        (("5000", "7"), 4, "the nearest steps are 5000, 6000"),
         (("5000", "5000@0123456789abcdef"), 4, "no generation 0123456789abcdef"),
         (("5000", "none/5000"), 4, "none"),
         (("6000", "5000"), 2, "there are the series 0, 1"),
