@@ -43,7 +43,7 @@ def make(settings: Settings, out: Path | None, keys: Sequence[str], *, force: bo
         except OSError as error:
             raise ConfigError(f"{out} can't be written", error.strerror or "", "choose another place") from error
         if not (settings.json or settings.quiet):
-            paper.say(paper.plain(told.sentence))
+            paper.say(paper.columns([(told.sentence,)]))
             paper.say(f"{paper.mark(True)} wrote {paper.plain(str(out))}, {format_size(len(text))}")
     if settings.json:
         paper.say(msgspec.json.encode(told).decode())

@@ -26,6 +26,8 @@ RATE_SAVES = 20
 """The save rate is measured over so many of the latest saves of each series."""
 RATE_SPAN = 60.0
 """Seconds: saves closer together than this were copied here, not trained."""
+FAR_OFF = 30 * 86_400
+"""Seconds: a disk that is full after this is not worth a word."""
 FULL_SOON = 6 * 3600
 """Seconds: a disk that is full before this is something for a person."""
 ADVICE = {

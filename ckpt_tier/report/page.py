@@ -6,7 +6,7 @@ from html import escape
 
 from ckpt_tier.core.units import format_duration, format_size
 from ckpt_tier.flow.disk import DiskReport
-from ckpt_tier.flow.status import ADVICE, Attention, Status
+from ckpt_tier.flow.status import ADVICE, FAR_OFF, Attention, Status
 from ckpt_tier.report import pictures
 from ckpt_tier.report.data import Checkpoint, Curve, Report, Throughput, Where, by_name
 
@@ -14,8 +14,6 @@ GENERATOR = '<meta name="generator" content="ckpt-tier report">'
 """In the head of every page: what tells it from a file of somebody else."""
 MOST_TROUBLES = 100
 MOST_CURVES = 24
-FAR_OFF = 30 * 86_400.0
-"""Seconds: nobody plans by a forecast that is further off."""
 MOST_LINES = 32
 """Lines in one picture of a metric."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
