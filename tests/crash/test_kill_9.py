@@ -17,7 +17,8 @@ import pytest
 from ckpt_tier.cold.documents import decode
 from ckpt_tier.cold.manifest import Manifest, check
 from ckpt_tier.core.events import Lost
-from tests.builders import TwoTiers, checkpoint
+from ckpt_tier.pruning import Pruning
+from tests.builders import TwoTiers, checkpoint, flip_a_bit
 from tests.minio import Bucket
 from tests.ready import killed_after, started
 
@@ -55,6 +56,14 @@ for step in range(int(sys.argv[2]), 10**6):
     print(step, flush=True)
     path.unlink()
     time.sleep(0.002)
+"""
+)
+PRUNE_ALONE = (
+    PRELUDE.replace("tiers.wiring().store", 'tiers.set(cold={"url": ""})\nfrom ckpt_tier.pruning import Pruning')
+    + """
+pruning = Pruning(tiers.wiring())
+gone = list(pruning.delete(pruning.hot_plan(), lambda event: None, rejected=False))
+print("done")
 """
 )
 SERIES = ("0", "1", "2")
@@ -197,3 +206,33 @@ def hook_survives(place: Path, kills: int, seed: int) -> None:
 
 def test_what_was_handed_over_before_the_training_was_killed_is_committed(place: Path) -> None:
     hook_survives(place, KILLS or 4, seed=5)
+
+
+def prune_alone_survives(tiers: TwoTiers, kills: int, seed: int) -> None:
+    """Of series 2 the newest is damaged: it counts for nothing, and stays."""
+    dice = random.Random(seed)
+    staying = {"0": {10, 11}, "1": {10, 11}, "2": {9, 10}}
+    damaged = tiers.path(11, "2")
+    unfinished = 0
+    for kill in range(kills):
+        if kill % 2 == 0:
+            fill(tiers)
+            flip_a_bit(damaged)
+            rotten = damaged.read_bytes()
+        said = killed_after(quietly(PRUNE_ALONE, tiers.root), dice.uniform(0.0, 0.35))
+        unfinished += "done" not in said
+        assert damaged.read_bytes() == rotten
+        for series, steps in staying.items():
+            for step in steps:
+                assert tiers.path(step, series).read_bytes() == checkpoint(step % 5), "each newest valid one is there"
+    assert unfinished, "none was killed in the middle"
+    tiers.set(cold={"url": ""})
+    for _ in range(2):  # the first gives what was on its way out its name back
+        pruning = Pruning(tiers.wiring())
+        list(pruning.delete(pruning.hot_plan(), tiers.events.append, rejected=False))
+    assert {series: set(tiers.hot_steps(series)) for series in SERIES} == {**staying, "2": {9, 10, 11}}
+    assert not list(tiers.hot.rglob("*.evicting"))
+
+
+def test_a_prune_without_a_cold_tier_killed_at_random_moments_keeps_the_newest_valid_ones(place: Path) -> None:
+    prune_alone_survives(TwoTiers(place), KILLS or 8, seed=11)
