@@ -12,7 +12,6 @@ from typing import Any
 import fsspec
 import pytest
 import torch
-from fsspec.caching import caches
 from torch.distributed.checkpoint import FileSystemWriter
 from torch.distributed.checkpoint import save as save_distributed
 from torch.utils.data import DataLoader, Dataset
@@ -190,11 +189,10 @@ def test_the_workers_of_a_data_loader_read_with_the_filesystem_of_their_parent(
     configure(ground, s3)
     in_the_cold_tier_alone(ground, {"w": torch.arange(8.0)})
     fs = fsspec.filesystem("ckpt", config=str(ground.config))
-    with fs.open(FILE) as file:  # the connection that must not be shared
-        file.read()
+    with fs.open(FILE, cache_type="none") as file:
+        file.read(10)  # by the connection that must not be shared
         if start == "fork":
             reading_on = multiprocessing.get_context(start).Process(target=file.read, args=(10,))
-            file.cache, file.loc = caches["none"](0, file._fetch_range, file.size), 0
             reading_on.start()
             reading_on.join(60)
             assert reading_on.exitcode == 0
