@@ -16,8 +16,14 @@ from ckpt_tier.integrations.places import Place
 if TYPE_CHECKING:
     from ckpt_tier.integrations.filesystem import CkptFileSystem
 
-COLD_CACHE = "readahead"
+COLD_CACHE = "blockcache"
+"""The one of fsspec's caches with the fewest requests and bytes for what torch.load does: to the end of a file, to its
+start, then through it. Only the last block is read twice: 100 MB cost 13 requests and 108 MB. With "readahead" they
+cost 12 and 117 MB, and 16 and 118 MB where there are many small tensors."""
 BLOCK_SIZE = 8 * 2**20
+"""Bytes."""
+_BLOCKS_KEPT = 8
+"""So that an open file takes 64 MiB at the most."""
 
 
 class CkptFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
@@ -41,12 +47,13 @@ class CkptFile(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
         self._place = exact
         self._pid = os.getpid()
         self._details = file_info(checkpoint, opened.source, exact)
-        in_memory = "none" if opened.source.key is None else COLD_CACHE  # the system keeps what lies on its disks
+        if cache_type is None and opened.source.key is not None:
+            cache_type, cache_options = COLD_CACHE, {"maxblocks": _BLOCKS_KEPT, **(cache_options or {})}
         super().__init__(
             fs,
             str(exact),
             block_size=block_size or BLOCK_SIZE,
-            cache_type=cache_type or in_memory,
+            cache_type=cache_type or "none",  # the system itself keeps what lies on its disks
             cache_options=cache_options,
             size=opened.source.size,
         )

@@ -95,7 +95,9 @@ def test_info_says_where_a_file_is_read_and_what_proves_it(fs: Fs, tiers: TwoTie
     assert fs.checksum(at(5)) == int(found["sha256"], 16) != fs.checksum(at(10))
     assert fs.modified(at(5)) == datetime.fromtimestamp(found["mtime"], UTC)
     assert fs.info("run/0/5")["type"] == fs.info("run/0/5/model_gpu0")["type"] == "directory"
-    assert fs.isdir("run") and fs.isdir("run/0") and fs.isfile(at(5)) and not fs.exists("run/9")
+    assert all(fs.isdir(path) for path in ("", "run", "run/0", "run/0/5", "run/0/5/model_gpu0"))
+    assert fs.isfile(at(5))
+    assert not fs.isdir(at(5))
 
 
 def test_a_step_that_was_saved_twice_has_a_name_for_each_generation(fs: Fs, tiers: TwoTiers) -> None:
@@ -241,7 +243,7 @@ def test_a_cold_tier_that_is_away_is_not_an_empty_one(fs: Fs, tiers: TwoTiers, m
     tiers.cold.rename(tiers.root / "away")
     assert fs.cat(at(15)) == checkpoint(15)
     for ask in (lambda: fs.exists(at(5)), lambda: fs.find("run"), lambda: fs.glob("run/0/*"), lambda: fs.isfile(at(5))):
-        with pytest.raises(OSError, match="away|not there|marker") as error:
+        with pytest.raises(OSError, match="marker") as error:
             ask()
         assert not isinstance(error.value, FileNotFoundError)
 
