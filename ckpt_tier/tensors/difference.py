@@ -25,8 +25,8 @@ _MOST_DIMENSIONS = 64
 _PIECE = 2**23
 """Bytes that are read at once: S3 takes as long to answer as to send them."""
 _BLOCK = 2**14
-"""Elements that are compared at once. From 2**15 on (at::internal::GRAIN_SIZE) torch wakes threads of its own for each step
-of it, which on a busy machine costs 20 times as much; and as float64 so few stay in the processor's cache."""
+"""Elements that are compared at once. From 2**15 on (at::internal::GRAIN_SIZE) torch wakes threads of its own for each
+step, which on a busy machine cost 20 times as much; and as float64 so few stay in the processor's cache."""
 
 
 class Known(msgspec.Struct, frozen=True):
