@@ -115,7 +115,8 @@ def _numbers(change: Change | None, count: int) -> tuple[str, str, str, str]:
         return "", "", "", ""
     share = change.elements / count
     relative = "" if change.relative is None else f"{change.relative:.3g}"
-    return relative, f"{change.norm:.3g}", f"{change.largest:.3g}", "<1%" if 0 < share < 0.01 else f"{share:.0%}"
+    norm, largest = (">1e308" if number is None else f"{number:.3g}" for number in (change.norm, change.largest))
+    return relative, norm, largest, "<1%" if 0 < share < 0.01 else f"{share:.0%}"
 
 
 def _what_else(each: ChangedTensor) -> str:

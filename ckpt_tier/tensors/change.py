@@ -19,6 +19,8 @@ _SQUARES_FIT = (1e-140, 1e140)
 class Change(msgspec.Struct, frozen=True, kw_only=True):
     """From `before` to `after`. Elements that are NaN or infinite on either side are counted, and in no norm.
 
+    What is beyond float64's range is None.
+
     Attributes:
         elements: those whose bits differ; where the dtype changed, those whose values do.
         norm: L2, of after - before.
@@ -28,9 +30,9 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     elements: int
-    norm: float
+    norm: float | None
     relative: float | None
-    largest: float
+    largest: float | None
     nan_before: int
     nan_after: int
     inf_before: int
@@ -72,9 +74,9 @@ class Tally:
         """The sum of it."""
         return Change(
             elements=self._elements,
-            norm=self._norm,
-            relative=self._norm / self._before if self._before else None,
-            largest=self._largest,
+            norm=_in_range(self._norm),
+            relative=_in_range(self._norm / self._before) if self._before else None,
+            largest=_in_range(self._largest),
             nan_before=self._nan[0],
             nan_after=self._nan[1],
             inf_before=self._inf[0],
@@ -116,6 +118,10 @@ def _distance(
     high = [(x.view(torch.int64) >> 32) & (-1 if x.dtype == torch.int64 else 0xFFFFFFFF) for x in (before, after)]
     low = [x.view(torch.int64) & 0xFFFFFFFF for x in (before, after)]
     return ((high[1] - high[0]).to(torch.float64) * 2.0**32 + (low[1] - low[0]).to(torch.float64)).abs()
+
+
+def _in_range(number: float) -> float | None:
+    return number if math.isfinite(number) else None
 
 
 def _norm(values: "torch.Tensor") -> float:

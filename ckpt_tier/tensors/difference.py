@@ -24,9 +24,9 @@ _MOST_DIMENSIONS = 64
 """torch's own limit for most of what it does (at::kMaxDims)."""
 _PIECE = 2**23
 """Bytes that are read at once: S3 takes as long to answer as to send them."""
-_BLOCK = 2**16
-"""Elements that are compared at once: as float64 they stay in the processor's cache (187 million a second; 56 with four
-times as many)."""
+_BLOCK = 2**14
+"""Elements that are compared at once. From 2**15 on (at::internal::GRAIN_SIZE) torch wakes threads of its own for each
+step, which on a busy machine cost 20 times as much; and as float64 so few stay in the processor's cache."""
 
 
 class Known(msgspec.Struct, frozen=True):

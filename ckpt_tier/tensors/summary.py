@@ -1,5 +1,6 @@
 """A comparison put together from what matching and reading have told. Pure."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -106,9 +107,10 @@ def _weight(each: ChangedTensor) -> tuple[int, float]:
     change = each.change
     if change is None:
         return (1, 0.0)
+    norm = math.inf if change.norm is None else change.norm
     if change.nan_after > change.nan_before or change.inf_after > change.inf_before:
-        return (0, -change.norm)
-    return (1, -change.norm) if change.relative is None else (2, -change.relative)
+        return (0, -norm)
+    return (1, -norm) if change.relative is None else (2, -change.relative)
 
 
 def _changed(heads: Heads, was: Found[Tensor], now: Found[Tensor], change: Change | None) -> ChangedTensor:

@@ -83,6 +83,12 @@ def test_numbers_whose_squares_overflow_or_vanish_have_a_norm() -> None:
         assert change.relative is None
 
 
+def test_a_change_beyond_the_range_of_float64_has_no_number() -> None:
+    largest = torch.tensor([1.7e308], dtype=torch.float64)
+    change = changed(-largest, largest)
+    assert (change.elements, change.norm, change.relative, change.largest) == (1, None, None, None)
+
+
 def test_another_dtype_is_compared_by_value() -> None:
     before = torch.tensor([1.0, 0.1, math.nan])
     change = changed(before, before.bfloat16())
