@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from ckpt_tier.operations import Restored
-    from ckpt_tier.tier import Decision, Drained, Tier, open  # noqa: A004
+    from ckpt_tier.tier import Decision, Drained, Tier, load_tensor, open  # noqa: A004
 
 __all__ = [
     "AccessDeniedError",
@@ -43,6 +43,7 @@ __all__ = [
     "Tier",
     "UnavailableError",
     "UsageError",
+    "load_tensor",
     "open",
 ]
 

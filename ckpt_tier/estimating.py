@@ -9,7 +9,15 @@ import msgspec
 
 from ckpt_tier.config import Config, default_state_dir
 from ckpt_tier.config.model import HotConfig
-from ckpt_tier.core.estimate import Assumption, Estimate, Keep, Training, largest_keep, variants
+from ckpt_tier.core.estimate import (
+    Assumption,
+    Estimate,
+    Keep,
+    Training,
+    largest_keep,
+    least_every_that_all_fit,
+    variants,
+)
 from ckpt_tier.core.units import format_duration, format_size
 from ckpt_tier.errors import UsageError
 from ckpt_tier.flow.measure import Measured, measure
@@ -67,13 +75,15 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
-    """The estimates, and what they rest on. `largest_keep`: the most that fits the room, 0 if not even one does."""
+    """The estimates, and what they rest on. `largest_keep`: the most that fits the room, 0 if not even one does;
+    `every_if_all`: the highest frequency at which all fit, None if not even one save does."""
 
     training: Training
     every: int
     keep: Keep
     estimates: tuple[Estimate, ...]
     largest_keep: int
+    every_if_all: int | None
     assumptions: tuple[Assumption, ...]
     problems: tuple[str, ...]
 
@@ -115,8 +125,14 @@ def answer(given: Given, seen: Seen) -> Answer:
     said: list[Assumption] = []
     measured = seen.measured
     steps = given.steps or _shown(said, "steps", measured.newest_step if measured else None, seen)
-    every = given.every or _shown(said, "every", measured.every if measured else None, seen)
     size = given.size or _shown(said, "size", measured.size if measured else None, seen)
+    series = given.series or _series(said, measured)
+    keeps_all = _asks_how_often(given, measured)
+    every = given.every or (
+        _solved(given, steps, size * series)
+        if keeps_all
+        else _shown(said, "every", measured.every if measured else None, seen)
+    )
     if every > steps:
         raise UsageError(
             f"no checkpoint would be made in {steps:,} steps",
@@ -126,7 +142,7 @@ def answer(given: Given, seen: Seen) -> Answer:
     training = Training(
         steps=steps,
         size=size,
-        series=given.series or _series(said, measured),
+        series=series,
         step_seconds=given.interval / every if given.interval else _step_seconds(said, measured, every),
         uplink=given.uplink or _uplink(said, seen),
         price=given.price,
@@ -134,16 +150,42 @@ def answer(given: Given, seen: Seen) -> Answer:
     )
     largest = largest_keep(training, every)
     solved: Keep = "all" if largest == steps // every else max(1, largest)
-    keep = given.keep or (solved if given.budget else _keep(said, seen))
+    keep: Keep = "all" if keeps_all else given.keep or (solved if given.budget else _keep(said, seen))
     return Answer(
         training=training,
         every=every,
         keep=keep,
         estimates=variants(training, every, keep),
         largest_keep=largest,
+        every_if_all=least_every_that_all_fit(steps, training.save_bytes, training.room),
         assumptions=tuple(said),
         problems=seen.problems,
     )
+
+
+def _asks_how_often(given: Given, measured: Measured | None) -> bool:
+    """Whether the budget is to say how often to save. Without a retention and a frequency, all that are saved are meant
+    to be kept; with a number to keep, the frequency makes no difference to the room."""
+    if not given.budget or given.every:
+        return False
+    return given.keep == "all" or (given.keep is None and not (measured and measured.every))
+
+
+def _solved(given: Given, steps: int, save_bytes: int) -> int:
+    if given.interval:
+        raise UsageError(
+            "--interval says the time between two saves, but not how many steps that is",
+            "without --every the budget says how often to save",
+            "give --every, or leave --interval out",
+        )
+    every = least_every_that_all_fit(steps, save_bytes, given.budget or 0)
+    if every is None:
+        raise UsageError(
+            f"not even one save fits {format_size(given.budget or 0)}",
+            f"all series together save {format_size(save_bytes)}",
+            "give a larger --budget",
+        )
+    return every
 
 
 def _scanned(hot: HotConfig) -> tuple[Scan | None, str]:

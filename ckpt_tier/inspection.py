@@ -16,7 +16,7 @@ from ckpt_tier.core.events import Event
 from ckpt_tier.core.nouns import check_name
 from ckpt_tier.core.states import VALID
 from ckpt_tier.core.units import format_time, parse_time
-from ckpt_tier.errors import NotFoundError, UnavailableError, UsageError
+from ckpt_tier.errors import NoColdTierError, NotFoundError, UnavailableError, UsageError
 from ckpt_tier.flow.listing import by_step, readable
 from ckpt_tier.flow.restore import share_of
 from ckpt_tier.flow.resume import alive_first
@@ -43,6 +43,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         place: the hot folder, the store's URL, or the path.
         saved_at: RFC 3339.
         versions: what it was saved with, by name.
+        layout: the pattern that names its files, or "auto".
         cost: what reading its files has cost so far.
         notes: whole clauses.
     """
@@ -56,6 +57,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     generation: str | None = None
     saved_at: str | None = None
     versions: dict[str, str] = {}
+    layout: str = "auto"
     notes: tuple[str, ...] = ()
 
     def catalogues(self) -> Iterator[Catalogue]:
@@ -113,7 +115,7 @@ class Inspection:
             return hot
         try:
             manifest = self._manifest(step, series, generation)
-        except (NotFoundError, UnavailableError) as error:
+        except (NotFoundError, NoColdTierError, UnavailableError) as error:
             if hot is None:
                 raise
             return msgspec.structs.replace(hot, notes=(f"the cold tier was left out: {error}",))
@@ -139,17 +141,36 @@ class Inspection:
         return Checkpoint(
             where="cold",
             place=self._wiring.store.url,
-            files=tuple(cold_file(self._wiring.store, file, retry, cost) for file in wanted.files),
+            files=tuple(
+                cold_file(self._wiring.store, file, retry, cost, member.rank)
+                for member in wanted.members
+                for file in member.files
+            ),
             cost=cost,
             series=manifest.series,
             step=manifest.step,
             generation=manifest.generation,
             saved_at=manifest.saved_at,
             versions=manifest.versions,
+            layout=manifest.layout,
         )
 
     def _hot(self, step: int | None, series: str | None, generation: str | None, rank: int | None) -> Checkpoint | None:
         """The one saved last of those that are whole on the hot tier and unchanged since validation."""
+        found = self.on_hot(step, series, generation, rank)
+        if found and series is None:
+            _only([each.series or "" for each in found])
+        return found[0] if found else None
+
+    def on_hot(
+        self,
+        step: int | None = None,
+        series: str | None = None,
+        generation: str | None = None,
+        rank: int | None = None,
+    ) -> list[Checkpoint]:
+        """All that are whole on the hot tier, or have that rank's share there, and are unchanged since validation; the
+        one saved last comes first. Without a name or number, whatever has any."""
         saves, _ = peek(self._wiring.config.state_dir) or ([], None)
         groups: dict[tuple[str, int, str | int], list[Save]] = {}
         for save in saves:
@@ -163,9 +184,7 @@ class Inspection:
                 files = hot_files(self._wiring.config.hot.path, shares, cost)
                 if files is not None:
                     found.append(self._of_hot(shares, files, cost))
-        if found and series is None:
-            _only([each.series or "" for each in found])
-        return found[0] if found else None
+        return found
 
     def _of_hot(self, shares: Sequence[Save], files: tuple[Source, ...], cost: Cost) -> Checkpoint:
         return Checkpoint(
@@ -177,6 +196,7 @@ class Inspection:
             step=shares[0].step,
             generation=shares[0].generation,
             saved_at=format_time(max(save.saved_at for save in shares)),
+            layout=self._wiring.config.hot.layout,
         )
 
 

@@ -8,7 +8,7 @@ is then fetched anew, and moved to ``.ckpt-tier/replaced/``, never deleted.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -16,6 +16,7 @@ import msgspec
 
 from ckpt_tier.core.events import PassedOver, Warned
 from ckpt_tier.core.events import Restored as RestoredEvent
+from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import (
     CkptTierError,
     ConfigError,
@@ -197,6 +198,7 @@ class Restoration:
 
     def _newest(self, series: str) -> Iterator[Candidate]:
         from ckpt_tier.cold.branches import list_branches
+        from ckpt_tier.cold.tombstones import was_saved_again
         from ckpt_tier.flow.listing import readable
         from ckpt_tier.flow.resume import HotCheckpoint, alive_first
 
@@ -207,7 +209,9 @@ class Restoration:
         except UnavailableError as error:
             self._is_away(error)
             manifests, branches = [], ()
-        found: list[Manifest | HotCheckpoint] = [*manifests, *self._hot(series, manifests)]
+        on_hot = self._hot(series, manifests)
+        tombstones = self._tombstones(series, on_hot)
+        found: list[Manifest | HotCheckpoint] = [*manifests, *on_hot]
         if not found and self._away is None:
             raise self._nothing_of(series)
         for each in alive_first(found, branches, self._emit):
@@ -217,12 +221,30 @@ class Restoration:
             except IntegrityError as error:
                 self._emit(PassedOver(series=series, step=each.step, reason=str(error)))
                 continue
+            at = tombstones.get((series, each.step, manifest.generation)) if hot else None
             if manifest.nan:
                 self._emit(PassedOver(series=series, step=each.step, reason=f"it holds {manifest.nan} NaN values"))
+            elif at is not None and not was_saved_again(each.saved, at):
+                reason = f"it was pruned from the cold tier on {format_time(at)[:10]}"
+                self._emit(PassedOver(series=series, step=each.step, reason=reason))
             else:
                 yield Candidate(manifest, hot)
         if self._away is not None:
             raise self._away
+
+    def _tombstones(self, series: str, found: list[HotCheckpoint]) -> Mapping[tuple[str, int, str], float]:
+        """What was pruned, and when, among the steps that only the hot tier has: whoever pruned it wants it no more."""
+        from ckpt_tier.cold.tombstones import list_tombstones
+
+        cold = self._cold()
+        if cold is None or not found:
+            return {}
+        oldest = min(each.step for each in found)
+        try:
+            return self._ask(lambda: list_tombstones(cold, {series: oldest}))
+        except UnavailableError as error:
+            self._is_away(error)
+            return {}
 
     def _nothing_of(self, series: str) -> CkptTierError:
         """A name that is none of those there are is a slip; whoever resumes must not take it for a first start."""

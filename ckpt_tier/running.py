@@ -152,8 +152,8 @@ def resume(
 def drain(
     wiring: Wiring, tier: Tier, children: Children, grace: float, clock: Clock, say: Callable[[str], None]
 ) -> Left:
-    """Waits until everything in the hot folder is committed, at most `grace` seconds, or until a second signal asks to
-    end. Never raises: what the tier can't do is said."""
+    """Waits until everything in the hot folder is committed, at most `grace` seconds, or until a second signal, or
+    one from the terminal, asks to end. Never raises: what the tier can't do is said."""
     deadline = clock.monotonic() + grace
     asked = len(children.received)
     told = False
@@ -164,12 +164,12 @@ def drain(
             if not waiting or not tier.ensure_worker():
                 return left
             again = len(children.received)
-            if clock.monotonic() >= deadline or (again > asked and again > 1):
+            if clock.monotonic() >= deadline or (again > asked and (again > 1 or children.typed)):
                 return left
             if not told:
                 say(
                     f"draining: {left.count} to commit, {format_size(left.bytes)}, at most {format_duration(grace)}; "
-                    "a second SIGTERM or Ctrl-C ends it at once"
+                    "Ctrl-C or a second SIGTERM ends it at once"
                 )
                 told = True
             children.pause(LOOK_EVERY)

@@ -42,11 +42,13 @@ from ckpt_tier.together import Choice, Group, restore_together
 from ckpt_tier.wiring import Wiring
 
 if TYPE_CHECKING:
+    import torch
     from torch.distributed import ProcessGroup
 
     from ckpt_tier.core.events import Emit, Event
     from ckpt_tier.hot.layout import Place
     from ckpt_tier.tensors.nouns import Catalogue
+    from ckpt_tier.tracking import Tracked
 
 _log = logging.getLogger("ckpt_tier")
 TRAINING_LOCK = "training.lock"
@@ -99,6 +101,26 @@ def open(  # noqa: A001 (the interface's name: ckpt_tier.open)
     return Tier(
         config, overrides={"CKPT_TIER_COLD__URL": url, "CKPT_TIER_RUN": run}, worker=worker, process_group=process_group
     )
+
+
+def load_tensor(
+    step: int | None,
+    name: str,
+    *,
+    config: str | os.PathLike[str] | Config | None = None,
+    series: str | None = None,
+    generation: str | None = None,
+    rank: int | None = None,
+) -> torch.Tensor:
+    """`Tier.load_tensor` of the run that `config` means, found as by `open`. Starts no worker, and changes nothing.
+
+        bias = ckpt_tier.load_tensor(740_000, "model.layers.3.bias")
+
+    Raises ConfigError, and what the method raises.
+    """
+    if not isinstance(config, Config):
+        config = load(None if config is None else Path(config), env=os.environ, cwd=Path.cwd())
+    return Tier(config).load_tensor(step, name, series=series, generation=generation, rank=rank)
 
 
 class Tier:
@@ -385,6 +407,45 @@ class Tier:
         wanted = None if step is None else check_step(step)
         found = Inspection(self._wiring).checkpoint(wanted, series=series, generation=generation, rank=rank, tier=tier)
         return tuple(found.catalogues())
+
+    def load_tensor(
+        self,
+        step: int | None,
+        name: str,
+        *,
+        series: str | None = None,
+        generation: str | None = None,
+        rank: int | None = None,
+    ) -> torch.Tensor:
+        """One tensor of a checkpoint, on the CPU, with its own shape, stride and dtype; nothing else of it is read, and
+        nothing is restored. `step=None`: the checkpoint saved last. Names are those that `inspect` shows.
+
+        It is read from the hot copy where that is the very content that was validated, else from the cold tier. Where
+        the file has a checksum of it (torch's zip archives, if the tensor covers all of its storage), it is checked.
+
+        Raises NotFoundError (names near ones), UsageError (several series or ranks have it and none is named, or it is
+        sparse or quantised), IntegrityError, UnavailableError, ConfigError (the installed torch lacks its dtype).
+        """
+        from ckpt_tier.loading import load_tensor
+
+        wanted = None if step is None else check_step(step)
+        return load_tensor(self._wiring, wanted, name, series=series, generation=generation, rank=rank)
+
+    def track(
+        self,
+        *patterns: str,
+        series: str | None = None,
+        first: int = 0,
+        last: int | None = None,
+        rank: int | None = None,
+    ) -> Tracked:
+        """How the tensors and numbers that match the globs have gone over the steps from `first` to `last`, in both
+        tiers. A checkpoint that can't be read is among `Tracked.problems`. Raises NotFoundError, UsageError,
+        UnavailableError."""
+        from ckpt_tier.tracking import Tracking
+
+        tracking = Tracking(self._wiring)
+        return tracking.run(patterns, tracking.steps(series, first=first, last=last, rank=rank))
 
     def close(self) -> None:
         """Lets the worker know that this process uses the folder no more. Does not wait: see `drain`."""

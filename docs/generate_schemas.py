@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from ckpt_tier.cli import documents
+from ckpt_tier.cli.track_document import TrackDocument
 from ckpt_tier.cold.manifest import Manifest
 from ckpt_tier.core.events import Event
 from ckpt_tier.flow.disk import SCHEMA as DISK_SCHEMA
@@ -16,6 +17,8 @@ from ckpt_tier.flow.status import SCHEMA as STATUS_SCHEMA
 from ckpt_tier.flow.status import Status
 from ckpt_tier.report.data import SCHEMA as REPORT_SCHEMA
 from ckpt_tier.report.data import Report
+from ckpt_tier.tensors.compared import SCHEMA as DIFF_SCHEMA
+from ckpt_tier.tensors.compared import Comparison
 
 Schema = dict[str, Any]
 
@@ -25,6 +28,8 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct], str]] = {
     "report": (REPORT_SCHEMA, Report, "`ckpt-tier report --json`"),
     "list": ("ckpt-tier/list/1", documents.ListDocument, "`ckpt-tier list --json`"),
     "inspect": ("ckpt-tier/inspect/1", documents.InspectDocument, "`ckpt-tier inspect --json`"),
+    "track": ("ckpt-tier/track/1", TrackDocument, "`ckpt-tier track --json`"),
+    "diff": (DIFF_SCHEMA, Comparison, "`ckpt-tier diff --json`"),
     "verify": ("ckpt-tier/verify/1", documents.VerifyDocument, "`ckpt-tier verify --json`"),
     "restore": ("ckpt-tier/restore/1", documents.RestoreDocument, "`ckpt-tier restore --json`"),
     "exec": ("ckpt-tier/exec/1", documents.ExecDocument, "`ckpt-tier exec --json`, the last line on stderr"),

@@ -47,6 +47,11 @@ def go(*processes: "subprocess.Popen[str]") -> None:
 def killed_after(process: "subprocess.Popen[str]", seconds: float) -> str:
     """Gives the word, kills the process after so long, and returns what it had printed."""
     go(process)
+    return killed_after_that(process, seconds)
+
+
+def killed_after_that(process: "subprocess.Popen[str]", seconds: float) -> str:
+    """The same for one that has its word already."""
     time.sleep(seconds)
     os.kill(process.pid, signal.SIGKILL)
     return process.communicate()[0]

@@ -21,7 +21,8 @@ _SCRIPTS = Path(__file__).parents[1]
 # The data is all zeros, and a server that compresses keeps 100 GB of them in next to nothing.
 COMPRESSING = {
     "MINIO_COMPRESSION_ENABLE": "on",
-    "MINIO_COMPRESSION_EXTENSIONS": "",
+    # Empty would mean its default list, in which there is no checkpoint.
+    "MINIO_COMPRESSION_EXTENSIONS": ".pt",
     "MINIO_COMPRESSION_MIME_TYPES": "",
 }
 

@@ -58,7 +58,8 @@ def measure(command: Command, *, longest: float = _LONGEST) -> Measured:
         cpu = usage.ru_utime + usage.ru_stime + _orphans(watch.seen - {process.pid})
         output, complaint = _text(out), _text(err)
     if process.returncode != 0:
-        raise FailedError(f"exit code {process.returncode}: {(complaint or output).strip()[-_TAIL:]}")
+        said = f"{output.strip()[-_TAIL:]}\n{complaint.strip()[-_TAIL:]}".strip()
+        raise FailedError(f"exit code {process.returncode}: {said}")
     return Measured(wall, cpu, watch.peak, output)
 
 

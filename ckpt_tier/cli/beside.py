@@ -10,7 +10,7 @@ from ckpt_tier.cli.paper import plain
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.core.units import format_duration, format_size
 from ckpt_tier.running import ErrorReport, Left, RestoreReport, Stopped, drain, environment, filled, resume
-from ckpt_tier.system.children import NOT_EXECUTABLE, NOT_FOUND, Children
+from ckpt_tier.system.children import NOT_EXECUTABLE, NOT_FOUND, Children, cannot_run
 from ckpt_tier.tier import Tier
 
 
@@ -28,6 +28,8 @@ def run_beside(
     wiring.config.require_cold()
     if resume:
         filled(words, None)  # a word that can't be filled is said before anything is fetched
+    if code := cannot_run(words[0], os.environ):
+        return _refused(settings, words[0], code)
     children = Children()
     env = dict(os.environ)
     report: RestoreReport | None = None
@@ -40,13 +42,29 @@ def run_beside(
         return stopped.code
     tier = Tier(wiring.config, worker=True)
     try:
-        code = children.run(words, env, on_tick=tier.ensure_worker)
-    except OSError as error:
+        code = children.run(words, env, foreground=True, on_tick=tier.ensure_worker)
+    except OSError as error:  # it was there before the restore
         code = NOT_FOUND if isinstance(error, FileNotFoundError | NotADirectoryError) else NOT_EXECUTABLE
         _say(settings, f"error: can't run {words[0]}: {error.strerror}")
     left = drain(wiring, tier, children, grace, wiring.clock, lambda text: _say(settings, text))
     tier.close()
     _account(settings, report, code, left, grace)
+    return code
+
+
+def _refused(settings: Settings, word: str, code: int) -> int:
+    """Says that there is no such command, before anything was fetched or started."""
+    import msgspec
+
+    from ckpt_tier.cli.documents import ErrorDocument
+
+    why = "there is no such command" if code == NOT_FOUND else "it is not executable"
+    hint = "check its name and PATH; the words after -- are run as they are, by no shell"
+    if settings.json:
+        document = ErrorDocument(error=f"can't run {word}", why=why, hint=hint, exit_code=code)
+        _write(msgspec.json.encode(document).decode())
+    _say(settings, f"error: can't run {word}: {why}")
+    _say(settings, f"error: nothing was restored or started; hint: {hint}")
     return code
 
 

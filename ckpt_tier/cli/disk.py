@@ -11,6 +11,7 @@ from ckpt_tier.config import FreeSpace
 from ckpt_tier.core.units import format_duration, format_size, parse_duration
 from ckpt_tier.errors import AttentionError
 from ckpt_tier.flow.disk import WITHIN, DiskReport, SeriesDisk
+from ckpt_tier.flow.status import FAR_OFF
 from ckpt_tier.operations import Operations
 
 
@@ -74,6 +75,8 @@ def _room(report: DiskReport) -> str:
         told += f", less than {format_size(report.min_free_bytes)}"
     if report.full_in_seconds is None:
         return f"{told}, not filling up at any rate that is known"
+    if report.full_in_seconds > FAR_OFF:
+        return f"{told}, not full within {format_duration(FAR_OFF)}"
     return f"{told}, full in {format_duration(report.full_in_seconds)} at this rate"
 
 

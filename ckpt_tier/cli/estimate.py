@@ -30,7 +30,10 @@ _CENTURY = 36_525 * 86_400.0
 @click.option("--uplink", metavar="RATE", help="To the cold tier, such as 100MB/s; else as measured by uploads.")
 @click.option("--price", metavar="$", help="Of a GB in the cold tier for a month, such as 0.023.")
 @click.option(
-    "--budget", metavar="SIZE", help="Room on the hot tier; else the disk's. Without --keep: the most that fits."
+    "--budget",
+    metavar="SIZE",
+    help="Room on the hot tier; else the disk's. Without --keep: the most that fits; without --every: how often, if "
+    "all are kept.",
 )
 @global_options
 @click.pass_obj

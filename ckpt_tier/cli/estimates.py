@@ -33,6 +33,7 @@ def _document(answer: Answer) -> EstimateDocument:
         price_per_gb_month=training.price,
         room_bytes=training.room,
         largest_keep=answer.largest_keep,
+        every_if_all=answer.every_if_all,
         estimates=answer.estimates,
         assumptions=answer.assumptions,
         problems=answer.problems,
@@ -118,6 +119,8 @@ def _table(rows: Iterable[Sequence[str]], headings: Sequence[str], right: set[in
 
 def _verdicts(answer: Answer) -> Iterator[str]:
     yield _fit(answer)
+    if answer.every_if_all is not None and (answer.keep == "all" or answer.largest_keep < answer.asked.saves):
+        yield f"  Room for all that are saved: every {answer.every_if_all:,} steps or more."
     training, asked = answer.training, answer.asked
     takes = format_duration(training.save_seconds)
     if training.step_seconds is None:

@@ -34,7 +34,7 @@ def command(
     yet, words with {path} or {step} are left out, with the option before a bare one. CKPT_TIER_RESUME and
     CKPT_TIER_RESUME_STEP in its environment say the same.
 
-    Signals are passed on to the command. After its end the queue is drained; a second SIGTERM or Ctrl-C ends that at
+    Signals are passed on to the command. After its end the queue is drained; Ctrl-C or a second SIGTERM ends that at
     once. The exit code is the command's: 128 + n if signal n ended it, 127 if it is not found, 126 if it can't be run.
     """
     if not command_words:

@@ -48,17 +48,22 @@ def command(
     """Look at HOT, the folder that training saves into; try URL, where checkpoints will be kept (s3://bucket/prefix,
     or a folder such as a mounted NAS); write ckpt-tier.toml here, and say what to do next.
 
+    Without URL there is no cold tier: `prune --tier hot` keeps the newest on this disk, and nothing is a second copy.
     Changes nothing in HOT. When something fails, nothing is written.
     """
-    if hot is None or url is None:
-        if settings.json or not (sys.stdin.isatty() and sys.stdout.isatty()):
-            raise UsageError(f"init needs {'HOT and URL' if hot is None else 'URL'}", fix=f"such as: {_EXAMPLE}")
-        hot = hot or Path(click.prompt("The folder that training saves into", default="checkpoints"))
-        url = url or click.prompt("Where to keep checkpoints (s3://bucket/prefix, or a folder)")
+    asks = not settings.json and sys.stdin.isatty() and sys.stdout.isatty()
+    if hot is None:
+        if not asks:
+            raise UsageError("init needs HOT", fix=f"such as: {_EXAMPLE}")
+        hot = Path(click.prompt("The folder that training saves into", default="checkpoints"))
+    if url is None and asks:
+        url = click.prompt("Where to keep checkpoints (s3://bucket/prefix, or a folder; empty: nowhere)", default="")
+    if not url and (endpoint_url or region or ca_bundle or same_device):
+        raise UsageError("there is no URL that these options could be for", fix=f"such as: {_EXAMPLE}")
     from ckpt_tier.cli.setting_up import Wanted, set_up
 
     cold: dict[str, str | bool | None] = {
-        "url": url,
+        "url": url or None,
         "endpoint_url": endpoint_url,
         "region": region,
         "ca_bundle": ca_bundle,

@@ -6,11 +6,8 @@ from ckpt_tier.cli import paper
 from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_duration, format_size
 from ckpt_tier.errors import AttentionError, IntegrityError, UnavailableError, worst_exit_code
-from ckpt_tier.flow.attention import ADVICE, is_crowded
-from ckpt_tier.flow.status import SeriesStatus, Status
+from ckpt_tier.flow.status import ADVICE, FAR_OFF, SeriesStatus, Status, is_crowded
 
-_FAR_OFF = 30 * 86_400
-"""Seconds: a disk that is full after this is not worth a word."""
 _MOST_TROUBLES = 12
 """So many fit on the screen with the rest."""
 
@@ -56,7 +53,7 @@ def _troubles(now: Status) -> Iterator[str]:
             yield f"    and {len(now.attention) - len(shown):,} more: `ckpt-tier status --json` has them all"
         for state in ADVICE:
             if any(a.state == state for a in now.attention):
-                yield paper.style(f"    {ADVICE[state]}", dim=True)
+                yield paper.style(paper.columns([(ADVICE[state],)], indent=4), dim=True)
     for warning in now.warnings:
         yield f"{paper.style('!', 'yellow', bold=True)} {paper.plain(warning)}"
 
@@ -114,7 +111,7 @@ def _disk(now: Status) -> str:
     told = f"{format_size(disk.free_bytes)} of {format_size(disk.total_bytes)} free"
     if disk.free_bytes < disk.min_free_bytes:
         told += f", less than min_free ({format_size(disk.min_free_bytes)})"
-    if disk.full_in_seconds is not None and disk.full_in_seconds < _FAR_OFF:
+    if disk.full_in_seconds is not None and disk.full_in_seconds < FAR_OFF:
         told += f", full in {format_duration(disk.full_in_seconds)} at this rate"
     return told
 

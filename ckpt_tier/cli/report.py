@@ -9,10 +9,11 @@ from ckpt_tier.errors import UsageError
 @click.command("report")
 @click.argument("out", metavar="[OUT.html]", required=False)
 @click.option("--series", metavar="S", help="Only this series.")
+@click.option("--track", "keys", metavar="KEY", multiple=True, help="Draw this too: as for `track`; may be repeated.")
 @click.option("--force", is_flag=True, help="Replace a file that is no report.")
 @global_options
 @click.pass_obj
-def command(settings: Settings, out: str | None, series: str | None, force: bool) -> int:
+def command(settings: Settings, out: str | None, series: str | None, keys: tuple[str, ...], force: bool) -> int:
     """The whole run on one page that needs no network: where each checkpoint lies, how long it took to be safe, disk,
     throughput, metrics, and what needs a person.
 
@@ -26,4 +27,4 @@ def command(settings: Settings, out: str | None, series: str | None, force: bool
         raise UsageError("stdout takes the page or the JSON document, not both", fix="name a file, or leave one out")
     from ckpt_tier.cli.reporting import write_report
 
-    return write_report(settings, out, series=series, force=force)
+    return write_report(settings, out, series=series, track=keys, force=force)

@@ -1,5 +1,6 @@
 """Where a report goes, and what may be replaced by it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -17,11 +18,11 @@ _HEAD = 1024
 """Bytes of a file in which a report shows that it is one."""
 
 
-def write_report(settings: Settings, out: str | None, *, series: str | None, force: bool) -> int:
+def write_report(settings: Settings, out: str | None, *, series: str | None, track: Sequence[str], force: bool) -> int:
     """Writes the page, or prints it, or its document. 6 if the cold tier could not be asked, else 0."""
     wiring = settings.wiring()
     place = None if out in (None, "-") else _place(str(out), force=force)
-    made = gather(wiring, series=series, page=str(place) if place else None)
+    made = gather(wiring, series=series, page=str(place) if place else None, track=track)
     html = page(made).encode() if out is not None else b""
     if place is not None:
         write_atomic(place, html)

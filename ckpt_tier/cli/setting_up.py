@@ -60,6 +60,8 @@ def set_up(settings: Settings, wanted: Wanted) -> int:
     say(f"{paper.style('Hot tier', bold=True)}  {hot}")
     say(f"  layout {layout.pattern}{'' if wanted.layout else ', recognised'}")
     config = _config(wanted, hot, layout, file)
+    if not config.has_cold:
+        return _set_up_alone(settings, wanted, config, layout, seen, clock)
     store = _store(config)
     say()
     say(f"{paper.style('Cold tier', bold=True)}  {store.url}")
@@ -85,6 +87,29 @@ def set_up(settings: Settings, wanted: Wanted) -> int:
         say(f"{paper.mark(True)} wrote {file}")
         say()
         say(_next_steps(config, file, layout))
+    return 0
+
+
+def _set_up_alone(
+    settings: Settings, wanted: Wanted, config: Config, layout: Layout, seen: Scan, clock: SystemClock
+) -> int:
+    """Without a cold tier: no store is tried, and no run begun."""
+    file = config.file or Path(FILE_NAME)
+    found = look_closely(settings, config.hot.path, seen, Level(wanted.level), clock)
+    _write(file, render(config, env=os.environ))
+    if settings.json:
+        paper.say(msgspec.json.encode(_document(config, layout, found, [])).decode())
+        return 0
+    paper.say(f"\n{found.text()}\n")
+    paper.say(f"{paper.mark(True)} wrote {file}\n")
+    elsewhere = _elsewhere(file)
+    then = [
+        (f"ckpt-tier prune --tier hot --dry-run{elsewhere}", f"keep the newest {config.hot.keep_last}: what would go"),
+        (f"ckpt-tier prune --tier hot{elsewhere}", "the same, asked for and deleted"),
+        (f"ckpt-tier init {shlex.quote(str(wanted.hot))} URL --force{elsewhere}", "once there is a cold tier"),
+    ]
+    paper.say(paper.style("Next: there is no cold tier, so nothing has a second copy", bold=True))
+    paper.say(paper.columns(then, indent=2))
     return 0
 
 
@@ -128,10 +153,11 @@ def _config(wanted: Wanted, hot: Path, layout: Layout, file: Path) -> Config:
     # Only what was asked for here goes into the file, not what the environment happens to hold.
     env = {name: value for name, value in os.environ.items() if not name.startswith("CKPT_TIER_")}
     hot_keys = {"path": str(hot), "layout": layout.pattern, "keep_last": wanted.keep_last}
+    cold = {name: value for name, value in wanted.cold.items() if value is not None}
     document = {
         "run": wanted.run or run_name(hot),
         "hot": {name: value for name, value in hot_keys.items() if value is not None},
-        "cold": {name: value for name, value in wanted.cold.items() if value is not None},
+        **({"cold": cold} if cold else {}),
     }
     return msgspec.structs.replace(from_mapping(document, env=env, cwd=Path.cwd()), file=file)
 
@@ -208,7 +234,7 @@ def _document(config: Config, layout: Layout, found: Found, trials: list[Trial])
 
 
 def _next_steps(config: Config, file: Path, layout: Layout) -> str:
-    elsewhere = "" if file.name == FILE_NAME and file.parent == Path.cwd() else f" --config {shlex.quote(str(file))}"
+    elsewhere = _elsewhere(file)
     series = ', series="0"' if layout.has_series else ""
     dim = [
         (f"ckpt-tier sync --dry-run{elsewhere}", "every action and its reason; changes nothing"),
@@ -230,6 +256,11 @@ def _next_steps(config: Config, file: Path, layout: Layout) -> str:
             *(f"  {line}" for line in hook),
         ]
     )
+
+
+def _elsewhere(file: Path) -> str:
+    """What a command needs to find the file from here."""
+    return "" if file.name == FILE_NAME and file.parent == Path.cwd() else f" --config {shlex.quote(str(file))}"
 
 
 def _nothing(_: str = "") -> None:

@@ -15,6 +15,7 @@ Where a share has no save id, its time of saving stands in its place: _at-<micro
 """
 
 import re
+from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
 from ckpt_tier.core.nouns import ID_HEX_DIGITS, STEP_DIGITS
@@ -87,8 +88,12 @@ def parse_data_name(name: str) -> tuple[int, str] | None:
     return (int(match[1]), match[2]) if match else None
 
 
+def step_prefix(run: str, series: str, step: int) -> str:
+    return f"{data_prefix(run, series)}{step_name(step)}/"
+
+
 def member_prefix(run: str, series: str, step: int, member: str) -> str:
-    return f"{data_prefix(run, series)}{step_name(step)}/{member}/"
+    return f"{step_prefix(run, series, step)}{member}/"
 
 
 def sums_name(member: str) -> str:
@@ -112,6 +117,13 @@ def receipt_key(run: str, series: str, step: int, save_id: str | None, saved: fl
 def is_receipt_name(name: str) -> bool:
     """Whether the part of a key after `receipts_prefix` is that of a receipt."""
     return _RECEIPT.fullmatch(name) is not None
+
+
+def named_ranks(names: Iterable[str], save_id: str, world_size: int) -> set[int]:
+    """Which ranks of one save have a receipt, by the names of the step's receipts alone."""
+    ending = f"-of-{world_size}.json"
+    found = (match for name in names if name.endswith(ending) and (match := _RECEIPT.search(name)))
+    return {int(match["rank"]) for match in found if match["save"] == save_id}
 
 
 def notes_prefix(run: str, series: str) -> str:

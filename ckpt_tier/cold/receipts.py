@@ -78,10 +78,19 @@ class Receipts:
                     "give each pass of the training its own save id",
                 ) from error
 
+    def names(self, series: str, step: int) -> tuple[str, ...]:
+        """The keys of all receipts of a step. With a save id they tell by themselves whether its set can be whole."""
+        prefix = keys.receipts_prefix(self._run, series, step)
+        return tuple(
+            each.key for each in self._store.list(prefix) if keys.is_receipt_name(each.key.removeprefix(prefix))
+        )
+
     def of_step(self, series: str, step: int) -> tuple[list[Receipt], list[IntegrityError]]:
         """All sound receipts of a step, and what is wrong with the others."""
-        prefix = keys.receipts_prefix(self._run, series, step)
-        names = [each.key for each in self._store.list(prefix) if keys.is_receipt_name(each.key.removeprefix(prefix))]
+        return self.read(self.names(series, step))
+
+    def read(self, names: Sequence[str]) -> tuple[list[Receipt], list[IntegrityError]]:
+        """The receipts under these keys that are sound, and what is wrong with the others."""
         missing = [name for name in names if name not in self._known]
         damaged = []
         if missing:

@@ -25,6 +25,9 @@ _ALWAYS = {
 }
 _AS_A_HINT = {("cold", "endpoint_url"), ("upload", "bandwidth")}
 
+_NO_COLD = ["", "# There is no cold tier: `ckpt-tier prune --tier hot` is all that deletes. To add one:", "# [cold]"]
+_NO_COLD.append('# url = "s3://bucket/prefix"')
+
 
 def render(config: Config, *, env: Mapping[str, str]) -> str:
     """The text of a configuration file that `load` reads back as `config`, from `config.file` if that is set.
@@ -36,7 +39,9 @@ def render(config: Config, *, env: Mapping[str, str]) -> str:
     lines = ["# Every key is explained in docs/configuration.md."]
     for section in ("", *SECTIONS):
         inner = [line for key in KEYS if key.section == section for line in _lines(key, config, env)]
-        if inner:
+        if section == "cold" and not config.has_cold:
+            lines += _NO_COLD
+        elif inner:
             lines += ["", f"[{section}]"] if section else [""]
             lines += inner
     return "\n".join(lines) + "\n"

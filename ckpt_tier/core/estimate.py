@@ -131,6 +131,18 @@ def largest_keep(training: Training, every: int) -> int:
     return max(0, (files - _backlog(training, every)) // training.series - 1)
 
 
+def least_every_that_all_fit(steps: int, save_bytes: int, room: int) -> int | None:
+    """The highest frequency, in steps between saves, at which every save of a training fits the room, rounded up to
+    two digits as long as one save is left; None if not even one fits."""
+    saves = min(room // save_bytes, steps)
+    if saves == 0:
+        return None
+    least = steps // (saves + 1) + 1
+    digit = 10 ** max(0, len(str(least)) - 2)
+    rounded = -(-least // digit) * digit
+    return rounded if rounded <= steps else least
+
+
 def least_every(training: Training) -> int | None:
     """The highest frequency, in steps between saves, that the uplink keeps up with; None without `step_seconds`."""
     if training.step_seconds is None:

@@ -66,7 +66,7 @@ def set_of(mine: S, shares: Iterable[S], *, window: float, now: float) -> tuple[
         if others:
             why = f"{_ranks(others)} saved it in another pass of the training than rank {mine.rank}"
             return Waiting(f"{why}, as far as anybody can tell without a save id", ambiguous=True)
-        return Waiting(f"waits for {_ranks(missing)} of {mine.world_size}")
+        return waiting_for(missing, mine.world_size)
     whole = tuple(next(iter(company[rank].values())) for rank in range(mine.world_size))
     if any(_company(share, known, window) != company for share in whole):
         return Waiting("its shares can't be told from those of another save", ambiguous=True)
@@ -74,6 +74,11 @@ def set_of(mine: S, shares: Iterable[S], *, window: float, now: float) -> tuple[
     if mine.save_id is None and any(share.during is None for share in whole) and now < open_until:
         return Waiting(f"waits {open_until - now:.0f} s, in case a rank saves it again")
     return whole
+
+
+def waiting_for(missing: Sequence[int], world_size: int) -> Waiting:
+    """What is said of a set that lacks these ranks."""
+    return Waiting(f"waits for {_ranks(missing)} of {world_size}")
 
 
 def _company(mine: S, shares: Iterable[S], window: float) -> dict[int, dict[str, S]]:

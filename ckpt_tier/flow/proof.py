@@ -40,9 +40,9 @@ def prove_present(store: Store, files: Iterable[ManifestFile]) -> None:
 
 
 def prove_arrived(store: Store, prefix: str, files: Sequence[ManifestFile]) -> None:
-    """As `prove_present`, for the files of one member, below `prefix`, of which `upload` has proven the bytes just now:
-    what can have happened to them since is that they were removed, and a listing of 1,000 shows that in one request.
-    What it does not show as it should be is asked for by itself."""
+    """As `prove_present`, for files below `prefix` of which an `upload` has proven the bytes, just now or before it
+    posted its receipt: what can have happened to them since is that they were removed, and a listing of 1,000 shows
+    that in one request. What it does not show as it should be is asked for by itself."""
     listed = {stat.key: stat.size for stat in store.list(prefix)} if len(files) > JOBS else {}
     prove_present(store, [file for file in files if listed.get(file.key) != file.size])
 

@@ -26,6 +26,21 @@ RATE_SAVES = 20
 """The save rate is measured over so many of the latest saves of each series."""
 RATE_SPAN = 60.0
 """Seconds: saves closer together than this were copied here, not trained."""
+FAR_OFF = 30 * 86_400
+"""Seconds: a disk that is full after this is not worth a word."""
+FULL_SOON = 6 * 3600
+"""Seconds: a disk that is full before this is something for a person."""
+ADVICE = {
+    "damaged": "damaged: restore another step; a hot copy, if there is one, is kept, and sent again once the object is "
+    "gone; looked at again by the worker every hour, by `ckpt-tier sync` at once",
+    "rejected": "rejected: save the step again, or delete the file; it is never uploaded as it is",
+    "stalled": "stalled: tried again by itself; mend the cause to have it sooner",
+    "unreadable": "unreadable: look at its permissions and at the disk; tried again by itself",
+    "incomplete": "incomplete: sync the folders of the other ranks, or save the step again; "
+    "`ckpt-tier sync --dismiss STEP` gives it up",
+    "lost": "lost: nothing can bring it back; `ckpt-tier sync --dismiss STEP` stops this report",
+}
+"""What to do about each state that needs a person."""
 OVER_AFTER = 5
 """A series that has not saved for so many of its mean intervals is not training any more."""
 
@@ -122,6 +137,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     disk: Disk
     attention: tuple[Attention, ...]
     warnings: tuple[str, ...]
+
+
+def is_crowded(now: Status) -> bool:
+    """Whether a person should come: there is too little room on the disk, or soon will be while nothing drains."""
+    soon = now.disk.full_in_seconds is not None and now.disk.full_in_seconds < FULL_SOON
+    return now.disk.free_bytes < now.disk.min_free_bytes or (soon and bool(now.queue.count or not now.worker.running))
 
 
 def status(

@@ -10,7 +10,7 @@ from ckpt_tier.cold.receipts import Receipt, manifest_of_set
 from ckpt_tier.cold.tombstones import pruned_at, was_saved_again
 from ckpt_tier.core.events import Committed, Note, Warned
 from ckpt_tier.core.nouns import generation_id
-from ckpt_tier.core.sets import Waiting, set_of
+from ckpt_tier.core.sets import Waiting, set_of, waiting_for
 from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import ConflictError, SourceChangedError, UnavailableError
@@ -18,7 +18,7 @@ from ckpt_tier.flow.ingest import locate, software_versions
 from ckpt_tier.flow.line import JOBS
 from ckpt_tier.flow.meter import Meter, Pace, file_meter
 from ckpt_tier.flow.parts import Parts
-from ckpt_tier.flow.proof import manifest_with, prove_arrived, prove_present
+from ckpt_tier.flow.proof import manifest_with, prove_arrived
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.store.protocol import Source
 from ckpt_tier.system.streams import at_once
@@ -143,7 +143,8 @@ def _commit_share(parts: Parts, save: Save, begun: float) -> Save:
     if isinstance(manifest, Waiting):
         return _wait(parts, save, manifest)
     _refuse_pruned(parts, manifest)
-    prove_present(parts.cold.store, manifest.files)
+    # A share is proven by whoever posts its receipt.
+    prove_arrived(parts.cold.store, keys.step_prefix(parts.config.run, save.series, save.step), manifest.files)
     new = parts.cold.manifests.commit(manifest)
     members = {member.id for member in manifest.members}
     for other in parts.journal.saves():
@@ -185,7 +186,14 @@ def note_pruned(parts: Parts, save: Save, reason: str) -> None:
 
 def _whole(parts: Parts, save: Save) -> Manifest | Waiting:
     """The manifest of the set that a share belongs to, from its receipts alone."""
-    receipts, damaged = parts.cold.receipts.of_step(save.series, save.step)
+    names = parts.cold.receipts.names(save.series, save.step)
+    if save.save_id is not None and save.world_size is not None:
+        # One of many ranks is asked so after each of them: the others' receipts are read when all are there.
+        there = keys.named_ranks(names, save.save_id, save.world_size)
+        missing = [rank for rank in range(save.world_size) if rank not in there]
+        if missing and save.rank in there:
+            return waiting_for(missing, save.world_size)
+    receipts, damaged = parts.cold.receipts.read(names)
     mine = next((each for each in receipts if (each.rank, each.member_id) == (save.rank, save.member)), None)
     for error in damaged:
         parts.emit(Warned(text=str(error), fix=error.fix))

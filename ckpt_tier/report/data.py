@@ -98,7 +98,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     only one was asked for. `status` and `disk` are what the commands of these names print.
 
     `summary` is one sentence on what would be lost now, and one on what needs a person. `cold_error`: the cold tier
-    could not be asked, and its checkpoints are shown as this machine last read them; empty if it could.
+    could not be asked, and its checkpoints are shown as this machine last read them; empty if it could. `notes`: what
+    could not be tracked, and why.
     """
 
     schema: str = SCHEMA
@@ -117,6 +118,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     throughput: Throughput
     growth: tuple[Growth, ...]
     curves: tuple[Curve, ...]
+    notes: tuple[str, ...] = ()
 
 
 def worst(kinds: Iterable[Kind], without: Kind = "cold") -> Kind:

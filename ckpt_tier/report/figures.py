@@ -117,13 +117,16 @@ def curves(rows: Iterable[Listed], modes: Mapping[str, Literal["min", "max"]]) -
             for name, value in row.metrics.items():
                 if math.isfinite(value):
                     found[name, row.series][row.step] = value
-    made = []
-    for (name, series), values in sorted(found.items()):
-        points = tuple(Point(step, value) for step, value in sorted(values.items()))
-        mode: Mode = modes.get(name, "lowest")
-        best = max(points, key=lambda p: p.value) if mode == "max" else min(points, key=lambda p: p.value)
-        made.append(Curve(name=name, series=series, points=points, best=best, mode=mode))
-    return tuple(made)
+    return tuple(
+        curve(name, series, values, modes.get(name, "lowest")) for (name, series), values in sorted(found.items())
+    )
+
+
+def curve(name: str, series: str, values: Mapping[int, float], mode: Mode = "lowest") -> Curve:
+    """One number over steps, of which there must be one at least."""
+    points = tuple(Point(step, value) for step, value in sorted(values.items()))
+    best = max(points, key=lambda p: p.value) if mode == "max" else min(points, key=lambda p: p.value)
+    return Curve(name=name, series=series, points=points, best=best, mode=mode)
 
 
 def _added(sizes: Iterable[int]) -> int:

@@ -1,5 +1,6 @@
 """Asks both tiers for what the report shows: one listing of each, and the journal. Changes nothing."""
 
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Literal
 
@@ -20,14 +21,15 @@ from ckpt_tier.journal.saves import Save
 from ckpt_tier.operations import Operations
 from ckpt_tier.report import figures, words
 from ckpt_tier.report.data import Report
+from ckpt_tier.report.tracked import tracked_curves
 from ckpt_tier.wiring import Wiring
 
 
-def gather(wiring: Wiring, *, series: str | None = None, page: str | None = None) -> Report:
+def gather(wiring: Wiring, *, series: str | None = None, page: str | None = None, track: Sequence[str] = ()) -> Report:
     """The report of all series, or one, as of now. Raises ConfigError, NotFoundError (no such series).
 
     When the cold tier can't be reached, its checkpoints are those that this machine has read before; the report says
-    so in `cold_error`.
+    so in `cold_error`. `track`: names or globs of tensors and numbers to draw as well; what can't be read is a note.
     """
     config = wiring.config
     operations = Operations(wiring)
@@ -57,6 +59,7 @@ def gather(wiring: Wiring, *, series: str | None = None, page: str | None = None
         [verdict.key for verdict in peek_verdicts(config.state_dir) if verdict.problem],
         away=entries is None,
     )
+    tracked, unread = tracked_curves(wiring, track, sorted({point.series for point in points}))
     return Report(
         at=status.at,
         run=config.run,
@@ -72,7 +75,8 @@ def gather(wiring: Wiring, *, series: str | None = None, page: str | None = None
         lag=figures.lag(points, parse_time(status.at)),
         throughput=figures.throughput(points),
         growth=figures.growth(points),
-        curves=figures.curves(rows, _modes(wiring)),
+        curves=(*figures.curves(rows, _modes(wiring)), *tracked),
+        notes=tuple(unread),
     )
 
 

@@ -1,6 +1,6 @@
 """The report as one HTML page that loads nothing: no script, no font, no picture from elsewhere. Pure."""
 
-from ckpt_tier.flow.attention import is_crowded
+from ckpt_tier.flow.status import is_crowded
 from ckpt_tier.report import plots, sections, words
 from ckpt_tier.report.data import Report
 from ckpt_tier.report.markup import moment, text

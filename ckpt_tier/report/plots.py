@@ -113,9 +113,9 @@ def curves(made: Report) -> str:
     by_name: dict[str, list[Curve]] = defaultdict(list)
     for line in made.curves:
         by_name[line.name].append(line)
-    if not by_name:
+    if not by_name and not made.notes:
         return ""
-    parts = ["<h2>Tracked numbers</h2>"]
+    parts = ["<h2>Tracked numbers</h2>", *(f"<p class=soft>{text(note)}</p>" for note in made.notes[:MOST_ROWS])]
     for number, (name, lines) in enumerate(list(by_name.items())[:MOST_CURVES]):
         parts.append(_curve(number, name, lines))
     if len(by_name) > MOST_CURVES:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ckpt_tier.core.units import format_duration, format_size
-from ckpt_tier.flow.attention import ADVICE, is_crowded
+from ckpt_tier.flow.status import ADVICE, is_crowded
 from ckpt_tier.report import words
 from ckpt_tier.report.data import TROUBLE, Checkpoint, Report
 from ckpt_tier.report.markup import ALL, MOST_ROWS, details, moment, prose, table, text

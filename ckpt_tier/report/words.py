@@ -3,12 +3,8 @@
 from collections.abc import Sequence
 
 from ckpt_tier.core.units import format_duration, format_size
-from ckpt_tier.flow.attention import is_crowded
-from ckpt_tier.flow.status import Newest, Status
+from ckpt_tier.flow.status import FAR_OFF, Newest, Status, is_crowded
 from ckpt_tier.report.data import Lag, Report
-
-_FAR_OFF = 30 * 86_400
-"""Seconds: a disk that is full after this is not worth a word."""
 
 
 def plural(count: int, thing: str) -> str:
@@ -78,7 +74,7 @@ def forecast(now: Status) -> str:
         return "no forecast: too little was saved lately to tell a rate"
     if full is None:
         return "it is not filling up: evictions keep pace"
-    if full > _FAR_OFF:
+    if full > FAR_OFF:
         return "at this rate it is full in more than a month"
     return f"full in {format_duration(full)} at this rate"
 

@@ -4,6 +4,9 @@ Of a torch archive the first and the last part are read: its pickle is the first
 """
 
 import math
+from zlib import crc32
+
+import msgspec
 
 from ckpt_tier.errors import IntegrityError
 from ckpt_tier.formats.check import Reader, Rejected
@@ -15,26 +18,29 @@ from ckpt_tier.formats.safetensors import read_header
 from ckpt_tier.formats.torch_zip import torch_root
 from ckpt_tier.formats.zip_directory import LOCAL_LENGTH, STORED, Directory, Record, read_directory
 from ckpt_tier.formats.zip_records import parse_local
+from ckpt_tier.tensors.alike import Alike
+from ckpt_tier.tensors.foretelling import LONGEST, Foretelling, Text
 from ckpt_tier.tensors.legacy import read_legacy
 from ckpt_tier.tensors.nodes import Node, Opaque, Pickled
 from ckpt_tier.tensors.nouns import Catalogue, Storage, Tensor, row_major
 from ckpt_tier.tensors.opcodes import read_pickle
+from ckpt_tier.tensors.ranges import Cost, Ranges
 from ckpt_tier.tensors.safety import not_safely_loadable
 from ckpt_tier.tensors.tree import Entry, printable, walk
 
 
-def catalogue(reader: Reader, path: str) -> Catalogue:
-    """What the file holds; the end of `path` helps to tell its format.
+def catalogue(reader: Reader, path: str, alike: Alike | None = None) -> Catalogue:
+    """What the file holds; the end of `path` helps to tell its format, and `alike` what files like it have told.
 
     Raises IntegrityError where it is damaged, or too large or nested too deep to be listed.
     """
     try:
-        kind = kind_of(path, reader)
+        kind = Kind.ZIP if alike is not None and alike.is_zip(reader, path) else kind_of(path, reader)
         match kind:
             case Kind.SAFETENSORS:
                 return _safetensors(reader, path)
             case Kind.ZIP:
-                return _zip(reader, path)
+                return _zip(reader, path, alike or Alike())
             case Kind.LEGACY:
                 return _torch(reader, path, "torch-legacy", *read_legacy(reader))
             case Kind.PICKLE:
@@ -78,10 +84,11 @@ def _safetensors(reader: Reader, path: str) -> Catalogue:
         tensors=tuple(tensors),
         entries=tuple(entry for _, entry in walk(metadata) if isinstance(entry, Entry) and header.metadata),
         storages=storages,
+        head_bytes=header.start,
     )
 
 
-def _zip(reader: Reader, path: str) -> Catalogue:
+def _zip(reader: Reader, path: str, alike: Alike) -> Catalogue:
     directory = read_directory(reader)
     root = torch_root(directory)
     if root is None:
@@ -91,16 +98,43 @@ def _zip(reader: Reader, path: str) -> Catalogue:
     pickle = records[root + b"data.pkl"]
     if pickle.method != STORED or pickle.is_encrypted:
         raise Rejected("its pickle is compressed, which torch never does")
-    start = _data_offset(reader, pickle)
-    pickled = read_pickle(reader, start, pickle.size)
-    if pickled.end != start + pickle.size:
-        raise Rejected("its pickle is damaged: bytes follow its end")
+    pickled = alike.pickled(pickle)
+    if pickled is None:
+        pickled = _read_pickle(reader, directory, pickle, alike.foretelling)
+        alike.keep(pickle, pickled)
     order = records.get(root + b"byteorder")
-    foreign = order is not None and reader.read_at(_data_offset(reader, order), min(3, order.size)) == b"big"
+    foreign = order is not None and not alike.is_little(order) and _begins_with_big(reader, order)
     notes = ["written on a big-endian machine: its tensors can't be read here"] if foreign else []
     notes += ["constants.pkl, of TorchScript, is not listed"] if root + b"constants.pkl" in records else []
     storages = _storages_of(directory, root + b"data/", readable=not foreign)
-    return _torch(reader, path, "torch-zip", pickled, storages, notes)
+    held = _torch(reader, path, "torch-zip", pickled, storages, notes)
+    proven = bool(pickle.crc32) and pickle.size <= LONGEST
+    return msgspec.structs.replace(held, tail_bytes=reader.size - directory.start, is_proven=proven)
+
+
+def _read_pickle(reader: Reader, directory: Directory, pickle: Record, foretelling: Foretelling) -> Pickled:
+    limit = min((each.offset for each in directory.records if each.offset > pickle.offset), default=directory.start)
+    text = foretelling.text(reader, pickle, limit)
+    if text is None and limit - pickle.offset <= LONGEST:
+        raw = reader.read_at(pickle.offset, limit - pickle.offset)
+        begin = _data_offset(reader, pickle) - pickle.offset
+        text = raw[begin : begin + pickle.size]
+        foretelling.learn(Text(text, len(raw) - begin - pickle.size))
+    if text is not None:
+        if pickle.crc32 and crc32(text) != pickle.crc32:  # 0 is what files without checksums have
+            raise Rejected("its pickle does not match its CRC32: it changed after it was saved")
+        source: Reader = Ranges(len(text), lambda offset, length: text[offset : offset + length], Cost())
+        start = 0
+    else:
+        source, start = reader, _data_offset(reader, pickle)
+    pickled = read_pickle(source, start, pickle.size)
+    if pickled.end != start + pickle.size:
+        raise Rejected("its pickle is damaged: bytes follow its end")
+    return pickled
+
+
+def _begins_with_big(reader: Reader, order: Record) -> bool:
+    return reader.read_at(_data_offset(reader, order), min(3, order.size)) == b"big"
 
 
 def _data_offset(reader: Reader, record: Record) -> int:

@@ -7,6 +7,9 @@ import msgspec
 
 from ckpt_tier.tensors.tree import Entry
 
+LISTED = frozenset({"torch-zip", "torch-legacy", "safetensors", "pickle"})
+"""The formats of which a catalogue lists tensors and values."""
+
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes in the file that one or several tensors are views of.
@@ -62,10 +65,12 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     Attributes:
         path: as the caller has named it.
-        format: "torch-zip", "torch-legacy", "safetensors", "pickle"; another one is not looked into.
+        format: one of LISTED; another one is not looked into.
         tensors, entries: in the order of the file.
         storages: by key.
         notes: what a reader should know, in whole clauses.
+        is_proven: whether the names and the plain values have the CRC32 that the file has noted for them.
+        head_bytes, tail_bytes: how much at the file's beginning or end tells all this, where that is known.
     """
 
     path: str
@@ -75,6 +80,9 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     entries: tuple[Entry, ...] = ()
     storages: dict[str, Storage] = {}
     notes: tuple[str, ...] = ()
+    is_proven: bool = False
+    head_bytes: int = 0
+    tail_bytes: int = 0
 
     @cached_property
     def by_name(self) -> dict[str, Tensor]:

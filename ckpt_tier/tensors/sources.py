@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from ckpt_tier.cold.manifest import ManifestFile
-from ckpt_tier.core.nouns import Stamp
+from ckpt_tier.core.nouns import FileDigest, Stamp
 from ckpt_tier.core.states import VALID
 from ckpt_tier.errors import IntegrityError, MissingKeyError, NotFoundError, SourceChangedError, UsageError
 from ckpt_tier.formats.reader import FileReader
@@ -34,15 +34,36 @@ class Source(msgspec.Struct, frozen=True):
         place: where it is read from: an absolute path, or the URL of an object.
         open: opens it; gives a `formats.check.Reader`. Raises NotFoundError, IntegrityError, UnavailableError; on the
             way out SourceChangedError where a local file is not what it was.
+        rank: whose share it belongs to, where the checkpoint has several.
+        digest: what validation found in it; None where nobody vouches for it.
+        key: of the object; None on this machine.
+        stamp: of a file of this machine; only while it has that, it is what was found.
     """
 
     path: str
     size: int
     place: str
     open: Callable[[], AbstractContextManager[Ranges]]
+    rank: int | None = None
+    digest: FileDigest | ManifestFile | None = None
+    key: str | None = None
+    stamp: Stamp | None = None
+
+    @property
+    def sha256(self) -> str | None:
+        """Of all of it, 64 hex digits, as its validation read it; None where nobody has."""
+        return None if self.digest is None else self.digest.sha256
 
 
-def local_file(path: Path, name: str, cost: Cost, stamp: Stamp | None = None) -> Source:
+def local_file(
+    path: Path,
+    name: str,
+    cost: Cost,
+    stamp: Stamp | None = None,
+    *,
+    rank: int | None = None,
+    digest: FileDigest | None = None,
+) -> Source:
     """A file of this machine, called `name`; with `stamp`, it must have that content. Raises NotFoundError, UsageError,
     SourceChangedError."""
     try:
@@ -66,10 +87,10 @@ def local_file(path: Path, name: str, cost: Cost, stamp: Stamp | None = None) ->
         finally:
             os.close(descriptor)
 
-    return Source(name, seen.size, str(path), opened)
+    return Source(name, seen.size, str(path), opened, rank=rank, digest=digest, stamp=seen)
 
 
-def cold_file(store: Store, file: ManifestFile, retry: Retry, cost: Cost) -> Source:
+def cold_file(store: Store, file: ManifestFile, retry: Retry, cost: Cost, rank: int | None = None) -> Source:
     """The cold tier's object. Each range is one request, which `retry` may repeat."""
 
     def fetch(offset: int, length: int) -> bytes:
@@ -83,6 +104,9 @@ def cold_file(store: Store, file: ManifestFile, retry: Retry, cost: Cost) -> Sou
         file.size,
         f"{store.url.rstrip('/')}/{file.key}",
         lambda: contextlib.nullcontext(Ranges(file.size, fetch, cost)),
+        rank=rank,
+        digest=file,
+        key=file.key,
     )
 
 
@@ -93,10 +117,27 @@ def hot_files(hot: Path, shares: Sequence[Save], cost: Cost) -> tuple[Source, ..
         return None
     try:
         return tuple(
-            local_file(hot / file.path, file.path, cost, file.stamp) for share in shares for file in share.files
+            local_file(hot / file.path, file.path, cost, file.stamp, rank=share.rank, digest=file.digest)
+            for share in shares
+            for file in share.files
         )
     except (NotFoundError, UsageError, SourceChangedError, OSError):
         return None
+
+
+def remembering(source: Source) -> Source:
+    """The same file: the small blocks that its first reader has read are not read again by later ones."""
+    known: list[tuple[int, bytes]] = []
+
+    @contextlib.contextmanager
+    def opened() -> Iterator[Ranges]:
+        with source.open() as reader:
+            reader.keep(known)
+            yield reader
+            if not known:
+                known.extend(reader.kept())
+
+    return msgspec.structs.replace(source, open=opened)
 
 
 def _range(store: Store, key: str, offset: int, length: int) -> bytes:

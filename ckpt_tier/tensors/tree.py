@@ -12,6 +12,7 @@ import msgspec
 
 from ckpt_tier.formats.check import Rejected
 from ckpt_tier.formats.rebuild import Storage, Tensor
+from ckpt_tier.tensors.fingerprint import Fingerprints
 from ckpt_tier.tensors.nodes import Name, Node, Opaque, Passed
 
 DEEPEST = 64
@@ -24,8 +25,12 @@ _LONGEST_VALUE = 60
 _SHOWN = 6
 """Elements of a list of numbers that are shown."""
 _MOST_ELEMENTS = 20_000_000
+_MOST_DIGESTED = 5_000_000
+"""Things in long values that their digests are taken of: some seconds."""
 _NUMPY = {"f2": "<e", "f4": "<f", "f8": "<d", "i4": "<i", "i8": "<q", "b1": "<?"}
 """NumPy's scalars, as struct unpacks them; all but big-endian machines write them so."""
+_TOLD = frozenset({"bool", "int", "float", "str", "NoneType"})
+"""Types of which a value without a digest is told by its text."""
 _SIMPLE = (bool, int, float, str, bytes, type(None))
 _OF_MODULES = frozenset({"_parameters", "_buffers", "_modules"})
 """Attributes of torch.nn.Module that nobody writes: `model.0.weight`, not `model._modules.0._parameters.weight`."""
@@ -33,11 +38,23 @@ _OF_MODULES = frozenset({"_parameters", "_buffers", "_modules"})
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """Something that is no tensor. `type` is "int", "str", "list" or the full name of a class; `value` is a short text
-    of it, empty where there is none."""
+    of it, empty where there is none. `digest`: 16 hex digits of a SHA-256 over all of it; empty where the text says
+    everything, or not all of it was looked at."""
 
     name: str
     type: str
     value: str = ""
+    digest: str = ""
+
+    def same_as(self, other: "Entry") -> bool | None:
+        """Whether both have one value; None where what is known of them does not tell."""
+        if self.type != other.type:
+            return False
+        if self.digest and other.digest:
+            return self.digest == other.digest
+        if (self.value, self.digest) != (other.value, other.digest):
+            return False if self.value != other.value else None
+        return True if self.type in _TOLD else None
 
 
 def walk(root: Any) -> Iterator[tuple[str, Tensor | Opaque | Entry]]:
@@ -46,6 +63,7 @@ def walk(root: Any) -> Iterator[tuple[str, Tensor | Opaque | Entry]]:
     Raises Rejected where it is nested too deep, or holds too many names.
     """
     seen: set[str] = set()
+    fingerprints = Fingerprints(_MOST_DIGESTED)
     left = _MOST_NAME_TEXT
     elements = 0
     pending: list[tuple[str, Any, int]] = [("", root, 0)]
@@ -66,7 +84,7 @@ def walk(root: Any) -> Iterator[tuple[str, Tensor | Opaque | Entry]]:
             while unique in seen:
                 unique, number = f"{name}#{number}", number + 1
             seen.add(unique)
-            yield unique, value if isinstance(value, Tensor | Opaque) else _entry(unique, value)
+            yield unique, value if isinstance(value, Tensor | Opaque) else _entry(unique, value, fingerprints)
             continue
         if depth >= DEEPEST:
             raise Rejected(f"it is nested more than {DEEPEST} levels deep, or holds itself")
@@ -124,7 +142,7 @@ def printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def _entry(name: str, value: Any) -> Entry:
+def _entry(name: str, value: Any, fingerprints: Fingerprints) -> Entry:
     if isinstance(value, Node):
         array = _is_array(value) and value.args and isinstance(value.args[0], Name)
         kind, shown = str(value.args[0] if array else value.kind), _shown(value)
@@ -136,7 +154,19 @@ def _entry(name: str, value: Any) -> Entry:
         kind, shown = "bytes", f"{value.length} bytes"
     else:
         kind, shown = type(value).__name__, _shown(value)
-    return Entry(name=name, type=_cut(printable(kind[:200]).removeprefix("builtins.")), value=_cut(shown))
+    digest = "" if _says_all(value) else fingerprints.of(value)
+    return Entry(
+        name=name, type=_cut(printable(kind[:200]).removeprefix("builtins.")), value=_cut(shown), digest=digest
+    )
+
+
+def _says_all(value: Any) -> bool:
+    """Whether its text is all of it."""
+    if isinstance(value, Storage | Passed):
+        return False
+    if isinstance(value, str):
+        return type(value) is str and len(value) <= _LONGEST_VALUE and value.isprintable()
+    return isinstance(value, bool | float | type(None)) or (isinstance(value, int) and value.bit_length() <= 128)
 
 
 def _is_array(node: Node) -> bool:

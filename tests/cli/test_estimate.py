@@ -49,9 +49,16 @@ def test_the_estimate_of_an_uplink_that_is_too_slow(planned: Ground) -> None:
     planned.matches_golden("estimate-slow.txt", out)
 
 
+def test_the_estimate_of_how_often_to_save(planned: Ground) -> None:
+    out = planned.run(
+        "estimate", "--steps=757500", "--size=1.2GB", "--series=6", "--budget=600GB", COLUMNS="80"
+    ).out  # fmt: skip
+    planned.matches_golden("estimate-often.txt", out)
+
+
 def test_the_page_shows_what_is_printed() -> None:
     page = (ROOT / "docs/estimate.md").read_text()
-    for name in ("estimate.txt", "estimate-slow.txt"):
+    for name in ("estimate.txt", "estimate-slow.txt", "estimate-often.txt"):
         assert (GOLDEN / name).read_text() in page
 
 

@@ -95,3 +95,27 @@ def test_the_environment_does_not_leak_into_the_file(fresh: Ground) -> None:
 )
 def test_a_run_name_is_made_from_the_parent(hot: str, name: str) -> None:
     assert run_name(Path(hot)) == name
+
+
+def test_without_a_url_there_is_no_cold_tier_and_the_newest_are_kept(fresh: Ground) -> None:
+    out = fresh.run("init", "hot", "--keep-last", "1", COLUMNS="100").out
+    fresh.matches_golden("init-alone.txt", out)
+    written = tomllib.loads(fresh.config.read_text())
+    assert "cold" not in written
+    assert "run_id" not in written
+    fresh.config.write_text(fresh.config.read_text().replace("[hot]", '[hot]\nsettle = "0s"'))
+    fresh.run("prune", "--tier", "hot", "--yes")
+    assert [path.stem for path in fresh.hot.rglob("*.safetensors")] == ["model_step_10000"]
+
+
+def test_the_cold_tier_can_come_later(fresh: Ground) -> None:
+    assert fresh.run("init", "hot", "--json").document["cold_url"] == ""
+    fresh.run("init", "hot", str(fresh.cold), "--same-device", "--force")
+    fresh.run("sync")
+    assert len(list(fresh.cold.rglob("*/manifests/*.json"))) == 3
+
+
+def test_options_of_a_cold_tier_that_is_not_named_are_refused(fresh: Ground) -> None:
+    assert "there is no URL" in fresh.run("init", "hot", "--region", "eu-1", code=2).err
+    assert "init needs HOT" in fresh.run("init", code=2).err
+    assert not fresh.config.exists()

@@ -135,6 +135,19 @@ def test_before_the_first_checkpoint_there_is_a_page(ground: Ground) -> None:
     assert "There are no checkpoints yet" in (ground.root / "report.html").read_text()
 
 
+def test_tracked_parameters_are_curves_too_and_what_can_not_be_read_is_a_note(ground: Ground) -> None:
+    for step in (0, 5000):
+        ground.save(step)
+    ground.run("sync")
+    document = ground.run("report", "--json", "--track", "w").document
+    [curve] = document["curves"]
+    assert (curve["name"], curve["series"], len(curve["points"])) == ("w (mean)", "0", 2)
+    document = ground.run("report", "report.html", "--json", "--track", "no.such").document
+    assert document["curves"] == []
+    assert "nothing was tracked in series 0" in document["notes"][0]
+    assert "nothing was tracked in series 0" in (ground.root / "report.html").read_text()
+
+
 def test_it_changes_nothing_but_the_page(trained: Ground) -> None:
     trained.run("report", "report.html")
     before = {path: path.stat().st_mtime_ns for path in trained.root.rglob("*") if path.is_file()}

@@ -17,9 +17,10 @@ import pytest
 from ckpt_tier.cold.documents import decode
 from ckpt_tier.cold.manifest import Manifest, check
 from ckpt_tier.core.events import Lost
-from tests.builders import TwoTiers, checkpoint
+from ckpt_tier.pruning import Pruning
+from tests.builders import TwoTiers, checkpoint, flip_a_bit
 from tests.minio import Bucket
-from tests.ready import killed_after, started
+from tests.ready import go, killed_after, killed_after_that, started
 
 MEMORY = Path("/dev/shm")  # noqa: S108
 """What a SIGKILL leaves is the same in memory, and an fsync costs nothing there."""
@@ -29,7 +30,7 @@ import sys
 import os
 from pathlib import Path
 sys.path.insert(0, ".")
-from tests.builders import TwoTiers, checkpoint
+from tests.builders import TwoTiers, checkpoint, flip_a_bit
 tiers = TwoTiers(Path(sys.argv[1]))
 if "COLD_URL" in os.environ:
     tiers.set(cold={"url": os.environ["COLD_URL"], "endpoint_url": os.environ["COLD_ENDPOINT"]})
@@ -197,3 +198,49 @@ def hook_survives(place: Path, kills: int, seed: int) -> None:
 
 def test_what_was_handed_over_before_the_training_was_killed_is_committed(place: Path) -> None:
     hook_survives(place, KILLS or 4, seed=5)
+
+
+PRUNE_ALONE = """
+import sys
+from pathlib import Path
+sys.path.insert(0, ".")
+from tests.builders import TwoTiers
+from ckpt_tier.pruning import Pruning
+tiers = TwoTiers(Path(sys.argv[1]))
+tiers.set(cold={"url": ""})
+pruning = Pruning(tiers.wiring())
+print("ready", flush=True)
+sys.stdin.readline()
+for path, went in pruning.delete(pruning.hot_plan(), lambda event: None, rejected=False):
+    print(path, flush=True)
+"""
+
+
+def prune_alone_survives(place: Path, kills: int, seed: int) -> None:
+    dice = random.Random(seed)
+    tiers = TwoTiers(place)
+    tiers.set(cold={"url": ""})
+    stays = {series: {10, 11} for series in SERIES} | {"2": {9, 10, 11}}
+    spoilt = tiers.path(11, "2")
+    for _ in range(kills):
+        fill(tiers)
+        flip_a_bit(spoilt)
+        process = quietly(PRUNE_ALONE, place)
+        go(process)
+        assert process.stdout is not None
+        for _ in range(dice.randrange(25)):
+            process.stdout.readline()
+        killed_after_that(process, dice.uniform(0.0, 0.01))
+        for series in SERIES:
+            assert stays[series] <= set(tiers.hot_steps(series)), "the newest whole ones stay, whatever happens"
+        for path in tiers.hot.rglob("model_step_*.pt"):
+            assert path == spoilt or path.read_bytes() == checkpoint(int(path.stem.rpartition("_")[2]) % 5)
+        for _ in range(2):  # the first gives what was on its way out its name back
+            pruning = Pruning(tiers.wiring())
+            list(pruning.delete(pruning.hot_plan(), tiers.events.append, rejected=False))
+        assert {series: set(tiers.hot_steps(series)) for series in SERIES} == stays
+        assert not list(tiers.hot.rglob("*.evicting"))
+
+
+def test_a_prune_without_a_cold_tier_killed_amid_deleting_leaves_the_newest_whole_ones(place: Path) -> None:
+    prune_alone_survives(place, KILLS or 8, seed=11)

@@ -109,12 +109,18 @@ def test_a_command_that_is_killed_gives_128_and_the_signal(ground: Running) -> N
         assert ended(process, 60).code == 128 + 9
 
 
-def test_a_command_that_is_not_there_gives_127_and_one_that_cannot_be_run_126(ground: Running) -> None:
+def test_a_command_that_is_not_there_gives_127_and_one_that_cannot_be_run_126_before_anything_is_fetched(
+    ground: Running,
+) -> None:
+    lost = ground.save(1)
+    ground.run("sync")
+    lost.unlink()
     for word, code in (("no-such-command", 127), (str(ground.config), 126)):
-        with ground.exec("--", word) as process:
-            result = ended(process, 60)
-        assert result.code == code
+        result = ground.run("exec", "--resume", "--", word, "{path}", code=code)
         assert f"can't run {word}" in result.err
+        assert ground.run("exec", "--json", "--", word, code=code).error["exit_code"] == code
+        assert not lost.exists()
+        assert not ground.lock.is_held()
 
 
 def test_a_worker_that_runs_already_is_used(ground: Running) -> None:

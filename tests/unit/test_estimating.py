@@ -2,12 +2,13 @@
 
 import contextlib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
 
 from ckpt_tier.config.model import FreeSpace
-from ckpt_tier.core.estimate import Assumption
+from ckpt_tier.core.estimate import Assumption, estimate
 from ckpt_tier.errors import UsageError
 from ckpt_tier.estimating import UPLINK, Answer, Given, answer, look
 from ckpt_tier.hot.layout import Layout
@@ -127,3 +128,32 @@ def test_a_hot_folder_that_is_not_there_is_no_obstacle_to_arithmetic(tiers: TwoT
 def test_a_training_that_ends_before_its_first_save_is_refused(tiers: TwoTiers) -> None:
     with pytest.raises(UsageError, match="no checkpoint would be made in 100 steps"):
         asked(tiers, msgspec.structs.replace(WHOLE, steps=100))
+
+
+PLANNED = Given(steps=757_500, size=1_200_000_000, series=6, budget=600 * 10**9)
+
+
+@pytest.mark.parametrize("keep", [None, "all"])
+def test_a_budget_without_a_frequency_says_how_often_to_save_if_all_are_kept(
+    tiers: TwoTiers, keep: Literal["all"] | None
+) -> None:
+    found = asked(tiers, msgspec.structs.replace(PLANNED, keep=keep))
+    assert (found.every, found.keep, found.asked.saves) == (9100, "all", 83)
+    assert found.asked.fits
+    assert not estimate(found.training, 9000, "all").fits, "100 steps less, and it is too much"
+
+
+def test_a_budget_with_a_frequency_from_the_folder_still_says_how_many_to_keep(tiers: TwoTiers) -> None:
+    for step in (5000, 10_000):
+        put(tiers, step)
+    found = asked(tiers, Given(steps=100_000, budget=600))
+    assert (found.every, found.keep) == (5000, 4)
+    assert asked(tiers, Given(steps=100_000, budget=600, keep="all")).every == 17_000
+
+
+def test_a_budget_that_says_how_often_must_hold_one_save_and_tells_no_time(tiers: TwoTiers) -> None:
+    with pytest.raises(UsageError, match="not even one save fits") as caught:
+        asked(tiers, msgspec.structs.replace(PLANNED, budget=10**9))
+    assert "7.20 GB" in caught.value.why
+    with pytest.raises(UsageError, match="--interval says the time"):
+        asked(tiers, msgspec.structs.replace(PLANNED, interval=60.0))

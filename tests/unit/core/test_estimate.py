@@ -2,7 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ckpt_tier.core.estimate import Estimate, Keep, Training, estimate, largest_keep, least_every, variants
+from ckpt_tier.core.estimate import (
+    Estimate,
+    Keep,
+    Training,
+    estimate,
+    largest_keep,
+    least_every,
+    least_every_that_all_fit,
+    variants,
+)
 
 GB = 10**9
 SIX = Training(steps=100_000, size=1_200_000_000, series=6, uplink=100 * 10**6, room=22 * GB)
@@ -161,3 +170,16 @@ def test_what_was_asked_for_is_among_the_variants_once(training: Training, every
 
 def test_a_frequency_that_would_save_nothing_is_not_shown() -> None:
     assert {each.every for each in variants(SIX, 60_000, 3)} == {30_000, 60_000}
+
+
+@given(st.integers(1, 10**6), st.integers(1, 10**4), st.integers(0, 10**6))
+def test_how_often_to_save_is_the_highest_frequency_that_fits_up_to_two_digits(
+    steps: int, save_bytes: int, room: int
+) -> None:
+    every = least_every_that_all_fit(steps, save_bytes, room)
+    if every is None:
+        assert room < save_bytes
+        return
+    assert 1 <= steps // every <= room // save_bytes
+    step = 10 ** max(0, len(str(every)) - 2)
+    assert every <= step or steps // (every - step) > room // save_bytes or every == steps

@@ -525,3 +525,44 @@ def test_what_was_committed_and_pruned_is_freed_although_its_receipts_are_there(
         assert {save.state for save in node.tiers.saves()} == {State.COMMITTED}
     assert {key for key in cluster[0].tiers.objects() if "_configs" not in key} == before
     assert [m.step for m in node.manifests()] == [6], "what was pruned is not committed again"
+
+
+@pytest.mark.parametrize("harm", ["removed", "cut"])
+def test_the_last_of_many_ranks_commits_nothing_while_what_another_has_sent_is(tmp_path: Path, harm: str) -> None:
+    cluster = nodes(tmp_path, 6)
+    for rank, node in enumerate(cluster):
+        node.save(5, rank, 6)
+    for node in cluster[:5]:
+        node.sync()
+    data = cluster[0].tiers.cold / "run" / "main" / "data" / "000000000005"
+    member = next(save.member for save in cluster[2].tiers.saves())
+    [sent] = data.glob(f"{member}/*.pt")
+    if harm == "removed":
+        sent.unlink()
+    else:
+        sent.write_bytes(sent.read_bytes()[:-1])
+    cluster[5].sync()
+    assert cluster[5].manifests() == []
+    [waiting] = cluster[5].tiers.saves()
+    assert waiting.state is State.STALLED
+    assert sent.parent.name in waiting.reason
+
+
+def test_receipts_of_a_save_id_are_read_only_when_all_ranks_have_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    plain = Receipts._read
+
+    def counted(self: Receipts, key: str) -> Receipt | IntegrityError:
+        read.append(key)
+        return plain(self, key)
+
+    monkeypatch.setattr(Receipts, "_read", counted)
+    cluster = nodes(tmp_path, 6)
+    for rank, node in enumerate(cluster):
+        node.save(5, rank, 6, save_id="one")
+        node.sync()
+        assert len(read) == (6 if rank == 5 else 0)
+    assert cluster[0].tiers.saves()[0].reason == "waits for ranks 1, 2, 3, 4, 5 of 6"
+    assert len(cluster[0].manifests()) == 1

@@ -8,6 +8,7 @@ import pytest
 from ckpt_tier.core.events import PassedOver, Warned
 from ckpt_tier.errors import ConflictError, NotFoundError, UnavailableError, UsageError
 from ckpt_tier.operations import Operations, Restored
+from ckpt_tier.pruning import Pruning
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.folder_paths import MARKER
 from ckpt_tier.store.protocol import Blocks
@@ -191,3 +192,41 @@ def test_a_share_that_only_the_hook_knows_as_one_is_no_whole_checkpoint(trained:
     trained.tier().saved(path, 3, rank=0, world_size=6)
     assert latest(trained).step == 2
     assert reasons(trained) == {3: "waits for ranks 1, 2, 3, 4, 5 of 6"}
+
+
+def with_a_pruned_step(tiers: TwoTiers) -> TwoTiers:
+    """Step 3 was pruned from the cold tier, and the newest, 4, is damaged on both tiers."""
+    tiers.set(hot={"keep_last": 9}, cold={"keep_last": 1, "keep_every": 2})
+    tiers.write(3)
+    damaged = tiers.write(4)
+    tiers.sync()
+    pruning = Pruning(tiers.wiring())
+    assert [ruling.step for ruling, went in pruning.remove(pruning.cold_plan()) if went] == [1, 3]
+    for tombstone in (tiers.cold / "run/0/tombstones").iterdir():
+        tiers.touch(tombstone)
+    [data] = (tiers.cold / "run/0/data/000000000004").rglob("*.pt")
+    data.unlink()
+    flip_a_bit(damaged)
+    return tiers
+
+
+def test_what_was_pruned_from_the_cold_tier_does_not_come_back_by_itself(trained: TwoTiers) -> None:
+    with_a_pruned_step(trained)
+    assert latest(trained).step == 2
+    assert "it was pruned from the cold tier on " in reasons(trained)[3]
+    trained.lose_journal()
+    assert latest(trained).step == 2, "its bytes are told without the journal"
+    assert trained.path(3).exists()
+
+
+def test_what_was_saved_again_after_its_prune_is_resumed_from(trained: TwoTiers) -> None:
+    with_a_pruned_step(trained)
+    trained.clock.sleep(60)
+    trained.touch(trained.path(3))
+    assert latest(trained).step == 3
+
+
+def test_with_the_cold_tier_away_nobody_can_tell_that_a_copy_was_pruned(trained: TwoTiers) -> None:
+    with_a_pruned_step(trained)
+    (trained.cold / MARKER).unlink()
+    assert latest(trained).step == 3

@@ -118,7 +118,7 @@ def saying(word: str) -> str:
         staying=(staying,),
     )
     told = dict.fromkeys(("run", "series", "config", "version", "cold_error"), word)
-    return page(report(rows, now, disk=disk(series=(series,), others=(lying,)), **told))
+    return page(report(rows, now, disk=disk(series=(series,), others=(lying,)), notes=(word,), **told))
 
 
 def test_hostile_names_reasons_and_metrics_are_text_and_nothing_else() -> None:
@@ -187,7 +187,7 @@ def test_the_marker_by_which_a_report_is_known_is_at_its_head() -> None:
     assert "ckpt-tier 1.2.3" in page(full())[:1024]
 
 
-@pytest.mark.parametrize("values", [[1e308, -1e308], [0.0], [5e-324, 0.0], [1.0, 1.0, 1.0]])
+@pytest.mark.parametrize("values", [[1e308, -1e308], [0.0], [5e-324, 0.0], [1.0, 1.0, 1.0], [1e17, 1e17]])
 def test_any_numbers_have_a_curve(values: list[float]) -> None:
     html = page(report([row(i, metrics={"x": value}) for i, value in enumerate(values)]))
     assert "nan" not in html

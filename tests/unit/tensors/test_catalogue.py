@@ -120,6 +120,13 @@ def test_a_large_file_costs_two_requests() -> None:
     assert cost == Cost(requests=2, read_bytes=2 * AHEAD)
 
 
+def test_a_file_of_thousands_of_tensors_costs_four_requests() -> None:
+    data = saved({f"model.layers.{number}.weight": torch.zeros(4) for number in range(3_000)})
+    cost = Cost()
+    assert len(catalogue(ranges(data, cost), "a.pt").tensors) == 3_000
+    assert cost.requests == 4
+
+
 def test_a_flat_pickle_and_other_files_are_told_apart() -> None:
     assert catalogue(ranges(b"\x80\x02}X\1\0\0\0aK\7s."), "a.pkl").entries[0].value == "7"
     assert catalogue(ranges(b"hello"), "a.txt").notes == ("plain files are not looked into",)
