@@ -19,6 +19,9 @@ _MOST_BUCKETS = 60
 _MOST_BYTES = 2**63 - 1
 """The largest number of the document: what manifests claim may add up to more."""
 
+_SHOWS_AS = {"incomplete": State.UPLOADED, "unreadable": State.SAVED}
+"""The troubles that are no state of their own, and the state of what they are about."""
+
 Troubles = Mapping[tuple[str, int], str]
 """(series, step) → what is wrong, of what is not committed."""
 Generation = tuple[str, int, str]
@@ -66,7 +69,10 @@ def _kind(row: Listed, troubles: Troubles, damaged: frozenset[Generation], away:
         if (row.series, row.step, row.generation) in damaged:
             return "damaged"
         return "both" if row.hot else "cold"
-    said = {row.state, troubles.get((row.series, row.step), "")}
+    said = {row.state}
+    trouble = troubles.get((row.series, row.step), "")
+    if _SHOWS_AS.get(trouble) == row.state:  # else it is about another save of the step
+        said.add(trouble)
     return worst((kind for kind in TROUBLE if kind in said), "waiting")
 
 

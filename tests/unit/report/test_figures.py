@@ -24,10 +24,15 @@ def test_a_state_beside_the_line_is_the_kind(state: str) -> None:
     assert points(row(1, lag=None, state=state))[0].kind == state
 
 
-@pytest.mark.parametrize("state", ["incomplete", "unreadable"])
-def test_what_only_status_knows_is_the_kind_of_what_is_not_committed(state: str) -> None:
-    rows = row(1, lag=None), row(2)
-    assert [c.kind for c in points(*rows, troubles={("0", 1): state, ("0", 2): state})] == [state, "cold"]
+@pytest.mark.parametrize(("trouble", "state"), [("incomplete", "uploaded"), ("unreadable", "saved")])
+def test_what_only_status_knows_is_the_kind_of_what_is_not_committed(trouble: str, state: str) -> None:
+    rows = row(1, lag=None, state=state), row(2)
+    assert [c.kind for c in points(*rows, troubles={("0", 1): trouble, ("0", 2): trouble})] == [trouble, "cold"]
+
+
+def test_a_save_that_waits_is_no_trouble_where_another_save_of_its_step_is() -> None:
+    rows = row(1, saved=9, lag=None, state="rejected"), row(1, saved=1, lag=None, state="validated")
+    assert [c.kind for c in points(*rows, troubles={("0", 1): "rejected"})] == ["rejected", "waiting"]
 
 
 def test_a_damaged_generation_is_told_from_a_good_one_of_the_same_step() -> None:
