@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
-from ckpt_tier.core.states import NEEDS_A_PERSON, State
+from ckpt_tier.core.states import NEEDS_A_PERSON
 from ckpt_tier.core.units import format_duration, format_time, parse_time
 from ckpt_tier.flow.disk import DiskReport
 from ckpt_tier.flow.listing import Listed
@@ -110,10 +110,11 @@ def report(
     notes: Iterable[str] = (),
 ) -> Report:
     """The report at the time of `status`."""
-    troubled = {(each.series, each.step) for each in status.attention}
+    damaged = {(each.series, each.step) for each in status.attention if each.state == "damaged"}
+    others = {(each.series, each.step) for each in status.attention if each.state != "damaged"}
     checkpoints = tuple(
         sorted(
-            (found for row in rows if (found := _checkpoint(row, troubled)) is not None),
+            (found for row in rows if (found := _checkpoint(row, damaged, others)) is not None),
             key=lambda each: (parse_time(each.saved_at), each.series, each.step),
         )
     )
@@ -157,11 +158,13 @@ def _loss(series: Sequence[SeriesStatus], *, has_cold: bool) -> str:
     return f"If this machine died now, what was saved in the last {format_duration(age)} would be lost."
 
 
-def _checkpoint(row: Listed, troubled: set[tuple[str, int]]) -> Checkpoint | None:
+def _checkpoint(row: Listed, damaged: set[tuple[str, int]], others: set[tuple[str, int]]) -> Checkpoint | None:
     saved_at = row.saved_at or row.committed_at
     if saved_at is None:
         return None
-    is_bad = row.state in NEEDS_A_PERSON or ((row.series, row.step) in troubled and row.state != State.SAVED)
+    place = (row.series, row.step)
+    # A step may have a sound generation in the cold tier, and another one here that was rejected.
+    is_bad = row.state in NEEDS_A_PERSON or place in (damaged if row.committed_at else others)
     where = Where.BOTH if row.hot and row.committed_at else Where.COLD if row.committed_at else Where.HOT
     lag = None
     if row.committed_at is not None and row.saved_at is not None:

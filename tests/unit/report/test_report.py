@@ -81,6 +81,12 @@ def test_a_committed_one_that_is_damaged_is_trouble() -> None:
     assert told(row(1, DAY), now=status(damaged)).checkpoints[0].where is Where.TROUBLE
 
 
+def test_a_sound_generation_of_a_step_that_was_rejected_when_saved_again_is_no_trouble() -> None:
+    rejected = Attention(state="rejected", series="main", step=1, path="a.pt", reason="cut", since=None)
+    rows = [row(1, DAY), row(1, DAY + 1, lag=None, state="rejected", generation=None)]
+    assert [each.where for each in told(*rows, now=status(rejected)).checkpoints] == [Where.COLD, Where.TROUBLE]
+
+
 def test_the_lag_is_from_saving_to_committing() -> None:
     found = told(row(1, DAY, 10), row(2, DAY + 1, 20), row(3, DAY + 2, 300), row(4, DAY + 3, lag=None)).lag
     assert found is not None
