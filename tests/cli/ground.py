@@ -125,7 +125,7 @@ class Ground:
         text = self.normalised(text)
         if os.environ.get(UPDATE):
             file.write_text(text)
-        assert text == file.read_text()
+        assert text == file.read_text(), text
 
 
 def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> Result:

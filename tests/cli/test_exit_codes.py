@@ -47,6 +47,14 @@ def test_2_usage(ground: Ground, arguments: list[str]) -> None:
     assert ground.run(*arguments, "--json", code=2).error["exit_code"] == 2
 
 
+@pytest.mark.parametrize("slip", [["--series", "typo"], ["--rank", "7"]])
+def test_2_a_slip_of_who_resumes_is_no_first_start(ground: Ground, slip: list[str]) -> None:
+    assert ground.run("restore", "--latest", code=4).err.startswith("error: ")
+    ground.save(5000)
+    ground.run("sync")
+    assert slip[1] in ground.run("restore", "--latest", *slip, code=2).err
+
+
 def test_3_no_configuration(ground: Ground) -> None:
     ground.config.unlink()
     ground.matches_golden("error-no-configuration.txt", ground.run("status", code=3).err)

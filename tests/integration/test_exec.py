@@ -101,7 +101,14 @@ def test_what_it_says_in_words(ground: Running) -> None:
     for _ in range(2):
         with ground.exec("--resume", *train("once", "--resume", "{path}")) as process:
             said.append(ended(process, 60).err)
-    ground.matches_golden("exec.txt", "\n".join(said))
+    text = "\n".join(said)
+    draining = [line + "\n" for line in text.splitlines() if "draining" in line]
+    for line in draining:  # a worker that is quick, on a machine that is not, leaves nothing to wait for
+        text = text.replace(line, "")
+    assert {line.partition(" to commit")[2] for line in draining} <= {
+        ", 136 B, at most 1 min; Ctrl-C or a second SIGTERM ends it at once\n"
+    }
+    ground.matches_golden("exec.txt", text)
 
 
 def test_a_command_that_is_killed_gives_128_and_the_signal(ground: Running) -> None:

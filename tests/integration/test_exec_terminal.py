@@ -64,6 +64,13 @@ class Screen:
             assert time.monotonic() < deadline, f"{wanted!r} never came: {self.text!r}"
             assert self._read(0.5), f"it ended without {wanted!r}: {self.text!r}"
 
+    def wait_for_a_command_in_front(self) -> None:
+        """Until the shell has given the terminal away: what is typed before that is its own."""
+        deadline = time.monotonic() + 60
+        while os.tcgetpgrp(self._master) == self.process:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
     def close(self) -> None:
         """Hangs up, and kills what is left of its session."""
         os.close(self._master)
@@ -121,6 +128,7 @@ def test_ctrl_z_stops_both_and_fg_goes_on_with_both(shell: Screen) -> None:
         assert "Stopped" in shell.text
         shell.type("fg\n")
         shell.wait_for("$COUNT\r\n", turn + 1 + turn)
+        shell.wait_for_a_command_in_front()
         shell.type("\x03")
         shell.wait_for("seen" + " SIGINT" * turn + "\r\n")
 
@@ -158,6 +166,7 @@ def test_in_a_pipeline_ctrl_c_reaches_the_command_once_and_ctrl_z_stops_it(groun
     shell.wait_for(PROMPT, 2)
     shell.type("fg\n")
     shell.wait_for("patient.sh\r\n", 3)
+    shell.wait_for_a_command_in_front()
     shell.type("\x03")
     shell.wait_for("seen SIGINT\r\n")
 
