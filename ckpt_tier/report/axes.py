@@ -69,8 +69,7 @@ def time_ticks(scale: Across, most: int = 7) -> list[Tick]:
     first = math.ceil(scale.low / step) * step
     moments = [first + step * i for i in range(most + 1) if first + step * i <= scale.high]
     if len(moments) < 2:
-        ends = [scale.low] if span <= 0 else [scale.low, scale.high]
-        moments = [round(each) for each in ends]
+        moments = [scale.low] if span <= 0 else [scale.low, scale.high]
         step = _MINUTE if span < _DAY else _DAY
     befores = [None if _year(scale.low) != _year(scale.high) else moments[0], *moments[:-1]]
     return [Tick(scale(at), _moment(at, before, step)) for at, before in zip(moments, befores, strict=True)]

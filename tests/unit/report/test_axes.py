@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ckpt_tier.report.axes import Across, Down, duration_ticks, round_values, time_ticks, value_ticks
@@ -26,6 +26,7 @@ def test_moments_are_round_and_named_as_people_do(first: str, last: str, labels:
 
 
 @given(st.floats(0, 2.5e11), st.floats(0, 2.5e11))
+@example(0.0, 1.5)
 def test_there_are_a_few_moments_whatever_the_span(one: float, other: float) -> None:
     ticks = time_ticks(Across(min(one, other), max(one, other)))
     assert 1 <= len(ticks) <= 8
