@@ -67,11 +67,11 @@ def time_ticks(scale: Across, most: int = 7) -> list[Tick]:
     years = math.ceil(span / _TIME_STEPS[-1] / (most - 1))
     step = next((s for s in _TIME_STEPS if span / s <= most - 1), _TIME_STEPS[-1] * years)
     first = math.ceil(scale.low / step) * step
-    moments = [first + step * i for i in range(most + 1) if first + step * i <= scale.high]
+    moments: list[float] = [first + step * i for i in range(most + 1) if first + step * i <= scale.high]
     if len(moments) < 2:
         moments = [scale.low] if span <= 0 else [scale.low, scale.high]
         step = _MINUTE if span < _DAY else _DAY
-    befores = [None if _year(scale.low) != _year(scale.high) else moments[0], *moments[:-1]]
+    befores: list[float | None] = [None if _year(scale.low) != _year(scale.high) else moments[0], *moments[:-1]]
     return [Tick(scale(at), _moment(at, before, step)) for at, before in zip(moments, befores, strict=True)]
 
 
