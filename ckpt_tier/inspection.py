@@ -22,7 +22,7 @@ from ckpt_tier.flow.restore import share_of
 from ckpt_tier.flow.resume import alive_first
 from ckpt_tier.flow.retry import persistently
 from ckpt_tier.journal.journal import peek
-from ckpt_tier.journal.saves import Save
+from ckpt_tier.journal.saves import Save, by_checkpoint
 from ckpt_tier.operations import Operations
 from ckpt_tier.tensors.catalogue import catalogue
 from ckpt_tier.tensors.nouns import Catalogue
@@ -172,18 +172,23 @@ class Inspection:
         """All that are whole on the hot tier, or have that rank's share there, and are unchanged since validation; the
         one saved last comes first. Without a name or number, whatever has any."""
         saves, _ = peek(self._wiring.config.state_dir) or ([], None)
-        groups: dict[tuple[str, int, str | int], list[Save]] = {}
-        for save in saves:
-            asked = ((save.step, step), (save.series, series), (save.generation, generation), (save.rank, rank))
-            if save.state in VALID and all(wanted in (None, own) for own, wanted in asked):
-                groups.setdefault((save.series, save.step, save.generation or save.id), []).append(save)
+        asked = (step, series, generation, rank)
+        chosen = [
+            save
+            for save in saves
+            if save.state in VALID
+            and all(
+                wanted in (None, own)
+                for wanted, own in zip(asked, (save.step, save.series, save.generation, save.rank), strict=True)
+            )
+        ]
+        groups = by_checkpoint(chosen, whole=rank is None)
         found = []
-        for shares in sorted(groups.values(), key=lambda group: max(save.saved_at for save in group), reverse=True):
-            if rank is not None or len(shares) == (shares[0].world_size or 1):
-                cost = Cost()
-                files = hot_files(self._wiring.config.hot.path, shares, cost)
-                if files is not None:
-                    found.append(self._of_hot(shares, files, cost))
+        for shares in sorted(groups, key=lambda group: max(save.saved_at for save in group), reverse=True):
+            cost = Cost()
+            files = hot_files(self._wiring.config.hot.path, shares, cost)
+            if files is not None:
+                found.append(self._of_hot(shares, files, cost))
         return found
 
     def _of_hot(self, shares: Sequence[Save], files: tuple[Source, ...], cost: Cost) -> Checkpoint:

@@ -6,25 +6,24 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal
 
 import msgspec
 
 from ckpt_tier.cold.branches import list_branches
-from ckpt_tier.cold.manifest import Manifest, ManifestFile
+from ckpt_tier.cold.manifest import Manifest
 from ckpt_tier.core.branches import Branch, branch_of
-from ckpt_tier.core.nouns import Stamp, check_name
+from ckpt_tier.core.nouns import check_name
 from ckpt_tier.core.states import VALID
 from ckpt_tier.core.units import format_time, parse_time
 from ckpt_tier.errors import NoColdTierError, NotFoundError, UnavailableError, UsageError
 from ckpt_tier.flow.retry import persistently
 from ckpt_tier.journal.journal import peek
-from ckpt_tier.journal.saves import Save
+from ckpt_tier.journal.saves import Save, by_checkpoint
 from ckpt_tier.operations import Operations
-from ckpt_tier.store.protocol import Store
 from ckpt_tier.tensors.ranges import Cost, Ranges
-from ckpt_tier.tensors.sources import Retry, Source, cold_file, local_file
+from ckpt_tier.tensors.sources import Source, cold_file, local_file
 from ckpt_tier.wiring import Wiring
 
 
@@ -156,7 +155,7 @@ class Steps:
                 labels[member.rank, file.path],
                 file.size,
                 file.sha256,
-                functools.partial(_cold, self._wiring.store, file, retry),
+                functools.partial(cold_file, self._wiring.store, file, retry),
             )
             for member in members
             for file in member.files
@@ -184,7 +183,7 @@ class Steps:
                 labels[share.rank, file.path],
                 file.stamp.size,
                 file.digest.sha256 if file.digest else None,
-                functools.partial(_hot, root / file.path, file.path, file.stamp),
+                functools.partial(local_file, root / file.path, file.path, stamp=file.stamp),
             )
             for share in shares
             for file in share.files
@@ -207,13 +206,10 @@ _Hot = dict[tuple[int, str | None], list[Save]]
 
 def _hot_checkpoints(saves: Iterable[Save], rank: int | None) -> _Hot:
     """The shares of each checkpoint that is whole on the hot tier, or whose wanted rank is there."""
-    groups: dict[tuple[int, str | int], list[Save]] = {}
-    for save in saves:
-        if rank in (None, save.rank):
-            groups.setdefault((save.step, save.generation or save.id), []).append(save)
-    whole = [shares for shares in groups.values() if rank is not None or len(shares) == (shares[0].world_size or 1)]
+    wanted = (save for save in saves if rank in (None, save.rank))
     return {
-        (shares[0].step, shares[0].generation): sorted(shares, key=lambda share: share.rank or 0) for shares in whole
+        (shares[0].step, shares[0].generation): sorted(shares, key=lambda share: share.rank or 0)
+        for shares in by_checkpoint(wanted, whole=rank is None)
     }
 
 
@@ -234,11 +230,3 @@ def _common(folders: Sequence[tuple[str, ...]]) -> int:
     return next(
         (i for i, level in enumerate(zip(*folders, strict=False)) if len(set(level)) > 1), min(map(len, folders))
     )
-
-
-def _cold(store: Store, file: ManifestFile, retry: Retry, cost: Cost) -> Source:
-    return cold_file(store, file, retry, cost)
-
-
-def _hot(path: Path, name: str, stamp: Stamp, cost: Cost) -> Source:
-    return local_file(path, name, cost, stamp)

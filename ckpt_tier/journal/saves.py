@@ -1,5 +1,7 @@
 """One row of the journal: a save that was seen, and how far it has come."""
 
+from collections.abc import Iterable
+
 import msgspec
 
 from ckpt_tier.core.findings import Findings
@@ -95,3 +97,11 @@ class Save(msgspec.Struct, frozen=True, kw_only=True):
         """Of all files; None before validation."""
         known = tuple(file.digest for file in self.files if file.digest is not None)
         return known if len(known) == len(self.files) else None
+
+
+def by_checkpoint(saves: Iterable[Save], *, whole: bool) -> list[list[Save]]:
+    """The saves that are one checkpoint together; with `whole` only where all of its shares are there."""
+    groups: dict[tuple[str, int, str | int], list[Save]] = {}
+    for save in saves:
+        groups.setdefault((save.series, save.step, save.generation or save.id), []).append(save)
+    return [shares for shares in groups.values() if not whole or len(shares) == (shares[0].world_size or 1)]
