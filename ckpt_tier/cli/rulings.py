@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from ckpt_tier.cli import paper
-from ckpt_tier.cli.documents import PrunedCheckpoint
+from ckpt_tier.cli.documents.prune import PrunedCheckpoint
 from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_size
 from ckpt_tier.errors import UsageError
