@@ -25,12 +25,14 @@ if TYPE_CHECKING:
     from ckpt_tier.store.s3_answers import Answer
     from ckpt_tier.store.s3_wire import Wire
 
-_OPERATIONS = ("put_object", "get_object", "head_object")
-_VARYING = {"Key": "", "Body": "", "Range": "range", "ChecksumCRC64NVME": "x-amz-checksum-crc64nvme"}
-"""Parameters that differ from one request of a kind to the next, and the headers that say them."""
+_OPERATIONS = ("put_object", "upload_part", "get_object", "head_object")
+_IN_HEADERS = {"Range": "range", "ChecksumCRC64NVME": "x-amz-checksum-crc64nvme"}
+_IN_QUERY = {"PartNumber": "partNumber", "UploadId": "uploadId"}
+_VARYING = frozenset(("Key", "Body", *_IN_HEADERS, *_IN_QUERY))
+"""Parameters that differ from one request of a kind to the next."""
 _MADE_ANEW = frozenset(
     (
-        *_VARYING.values(),
+        *_IN_HEADERS.values(),
         "content-length",
         "expect",
         "authorization",
@@ -44,6 +46,7 @@ _MADE_ANEW = frozenset(
 _SENT_AT_ONCE = 2**20
 """A body of so many bytes is not announced: asking whether it is wanted would cost as much as sending it."""
 _OK = range(200, 300)
+_CHECKSUMS = ("crc64nvme", "crc32c", "crc32", "sha256", "sha1")
 _READ_AS: dict[str, Callable[[str], object]] = {
     "string": str,
     "integer": int,
@@ -130,11 +133,23 @@ class Repeats:
             for header, name, convert in self._fields[operation]
             if header in answer.headers
         }
-        if pattern.stream_output:
-            found["Body"] = answer.body
-        else:
+        if not pattern.stream_output:
             answer.body.close()
+        elif parameters.get("ChecksumMode") == "ENABLED":
+            found["Body"] = self._checked(operation, request, answer)
+        else:
+            found["Body"] = answer.body
         return found
+
+    def _checked(self, operation: str, request: _Request, answer: "Answer") -> Any:
+        """The body, which raises FlexibleChecksumError at its end unless it has the checksum that came with it."""
+        from botocore.endpoint import convert_to_response_dict
+        from botocore.httpchecksum import handle_checksum_body
+
+        model, answered = self._models[operation], answer.for_botocore(request.url)
+        response: dict[str, Any] = convert_to_response_dict(answered, model)
+        handle_checksum_body(answered, response, {"checksum": {"response_algorithms": _CHECKSUMS}}, model)
+        return response["body"]
 
     def _error(self, operation: str, request: _Request, answer: "Answer") -> Exception:
         from botocore.endpoint import convert_to_response_dict
@@ -148,15 +163,14 @@ class Repeats:
         from botocore.awsrequest import AWSRequest
 
         headers = dict(pattern.headers)
-        for name in parameters.keys() & _VARYING.keys():
-            if header := _VARYING[name]:
-                headers[header] = parameters[name]
+        for name in parameters.keys() & _IN_HEADERS.keys():
+            headers[_IN_HEADERS[name]] = parameters[name]
         body = parameters.get("Body")
         if body is not None:
             headers["content-length"] = str(body.length)
             if body.length > _SENT_AT_ONCE:
                 headers["expect"] = "100-continue"
-        url = pattern.place + _encoded(parameters["Key"])
+        url = pattern.place + _target(parameters)
         signed: Any = AWSRequest(pattern.method, url, headers)
         signed.context["client_config"] = self._client.meta.config
         frozen = self._credentials.get_frozen_credentials()
@@ -187,18 +201,18 @@ def _pattern(request: Any, parameters: Mapping[str, Any]) -> _Pattern | None:
     headers = {name.lower(): _text(value) for name, value in request.headers.items()}
     algorithm, _, scope = headers.get("authorization", "").partition(" Credential=")
     words = scope.partition(",")[0].split("/")
-    key = _encoded(parameters["Key"])
+    target = _target(parameters)
     if (
         algorithm != "AWS4-HMAC-SHA256"
         or words[-1] != "aws4_request"
         or headers.get("x-amz-content-sha256") != "UNSIGNED-PAYLOAD"
-        or not request.url.endswith(f"/{key}")
-        or any(headers.get(_VARYING[name]) != parameters[name] for name in parameters if _VARYING.get(name))
+        or not request.url.endswith(f"/{target}")
+        or any(headers.get(_IN_HEADERS[name]) != parameters[name] for name in parameters.keys() & _IN_HEADERS.keys())
     ):
         return None
     return _Pattern(
         method=request.method,
-        place=request.url.removesuffix(key),
+        place=request.url.removesuffix(target),
         headers={name: value for name, value in headers.items() if name not in _MADE_ANEW},
         region=words[-3],
         service=words[-2],
@@ -210,7 +224,10 @@ def _text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _encoded(key: str) -> str:
-    from botocore.utils import percent_encode
+def _target(parameters: Mapping[str, Any]) -> str:
+    """The key, and what the query says, as botocore writes them."""
+    from botocore.utils import percent_encode, percent_encode_sequence
 
-    return str(percent_encode(key, safe="/~"))
+    key = str(percent_encode(parameters["Key"], safe="/~"))
+    said = {_IN_QUERY[name]: str(value) for name, value in parameters.items() if name in _IN_QUERY}
+    return f"{key}?{percent_encode_sequence(said)}" if said else key

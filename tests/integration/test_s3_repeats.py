@@ -17,10 +17,10 @@ from ckpt_tier.errors import (
     UnavailableError,
 )
 from ckpt_tier.store.s3 import S3Store
-from ckpt_tier.store.s3_requests import Requests
+from ckpt_tier.store.s3_requests import PARALLEL_PARTS, Requests
 from tests.minio import Bucket, Server, fresh_bucket, set_credentials
-from tests.proxy import refusal, troubled
-from tests.stores import Counter, s3_store, source_of
+from tests.proxy import Answer, Request, refusal, troubled
+from tests.stores import PIECE, Counter, s3_store, source_of
 
 MakeFile = Callable[[bytes], Path]
 ODD_KEYS = ["a b", "a+b", "ünï/cödé", "100%/~tilde", "quote'(1)*!", "a=b&c;d:e@f$,", "deep/" * 20 + "file.pt"]
@@ -138,6 +138,28 @@ def test_a_request_that_the_store_is_too_busy_for_is_told_as_that(s3: Bucket, ma
             store.get("x", 9)
         trouble.before = lambda _request: None
         assert store.get("x", 9) == b"hello"
+
+
+def test_an_object_is_held_against_the_checksum_that_came_with_it(s3: Bucket, make_file: MakeFile) -> None:
+    with troubled(s3) as (bucket, trouble):
+        store = s3_store(bucket)
+        store.put("x", b"hello")
+        assert store.get("x", 9) == store.get("x", 9) == b"hello"
+
+        def flip(request: Request, answer: Answer) -> None:
+            if request.method == "GET":
+                answer.body = b"jello"
+
+        trouble.after = flip
+        with pytest.raises((IntegrityError, UnavailableError), match="checksum"):
+            store.get("x", 9)
+
+
+def test_parts_are_sent_like_the_first_of_them(store: S3Store, made: list[str], make_file: MakeFile) -> None:
+    data = os.urandom(5 * PIECE + 7)
+    store.upload("x", source_of(make_file(data)), Counter())
+    assert b"".join(map(bytes, store.read("x", 0, len(data)))) == data
+    assert made.count("UploadPart") <= PARALLEL_PARTS  # those that are begun before the first is answered
 
 
 def test_credentials_that_change_are_used_from_the_next_request_on(
