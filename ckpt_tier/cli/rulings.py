@@ -53,8 +53,10 @@ def sums(rulings: Sequence[Ruling]) -> str:
     """What the verdicts come to, in one line."""
     told = []
     for kept, verb in ((False, "to remove"), (True, "to keep")):
-        group = [each for each in _by_checkpoint(rulings) if each.kept is kept]
-        told.append(f"{plural(len(group), 'checkpoint')} {verb}, {format_size(sum(each.size_bytes for each in group))}")
+        group = [each for each in rulings if each.kept is kept]
+        shares = {(each.series, each.step, each.generation) for each in group if each.rank is not None}
+        count = len(shares) + sum(each.rank is None for each in group)
+        told.append(f"{plural(count, 'checkpoint')} {verb}, {format_size(sum(each.size_bytes for each in group))}")
     return "; ".join(told) + "."
 
 

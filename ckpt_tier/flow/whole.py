@@ -146,7 +146,7 @@ def _lacks(shares: Sequence[_Share], view: View) -> str:
     if missing := sorted({*range(first.world_size)} - {*ranks}):
         return f"lacks {say_ranks(missing)} of {first.world_size}: bring what is missing here, or correct [hot] ranks"
     if bad := [share.rank for share in shares if share.save.state is State.REJECTED]:
-        return f"{say_ranks(bad)} rejected"
+        return f"{say_ranks(bad)} rejected: save the step again, or delete it yourself"
     if unread := [share.rank for share in shares if share.save.state not in VALID or not share.save.member]:
         return f"{say_ranks(unread)} not validated"
     return ""

@@ -80,7 +80,7 @@ def test_an_old_set_in_part_stays_too(files: Ranks) -> None:
 def test_a_set_with_a_corrupt_share_is_not_counted_and_stays(ranks: Ranks) -> None:
     ranks.spoil(3, 2)
     ranks.spoil(0, 0)
-    assert ranks.why(3) == "not counted: rank 2 rejected"
+    assert ranks.why(3) == "not counted: rank 2 rejected: save the step again, or delete it yourself"
     ranks.delete()
     assert ranks.there() == {0: [1, 2], 1: EVERY, 2: EVERY, 3: [0, 1]}
 
