@@ -47,7 +47,7 @@ def discard_set(parts: HotParts, layout: Layout, shares: Sequence[Save], reason:
     """Deletes all shares of one checkpoint, whose bytes need not be kept here, as the caller has made sure. False if
     it was called off: then every share is there, under its name, or none is and the next start removes the rest."""
     if why := _why_not(parts, layout, shares):
-        return _stays(parts, shares, why)
+        return called_off(parts, shares[0], why)
     token = random_id()
     places = [parts.hot / save.path for save in shares]
     hidden = [hidden_name(place, token) for place in places]
@@ -57,14 +57,14 @@ def discard_set(parts: HotParts, layout: Layout, shares: Sequence[Save], reason:
             rename_no_replace(place, name)
         if not all(map(is_as_validated, shares, hidden)) or is_held(parts, shares[0]):
             _put_all_back(parts, places, hidden)
-            return _stays(parts, shares, "a share changed since it was validated, or a restore wants it to stay")
+            return called_off(parts, shares[0], "a share changed since it was validated, or a restore wants it to stay")
         _flush_folders(hidden)
         rename_no_replace(hidden[0], leader)
     except OSError as error:
         if os.path.lexists(leader):  # over a network a call can fail and have been carried out all the same
             return _goes_on_later(parts, shares, error)
         _put_all_back(parts, places, hidden)
-        return _stays(parts, shares, f"a share can't be renamed: {error.strerror}")
+        return called_off(parts, shares[0], f"a share can't be renamed: {error.strerror}")
     try:
         _flush_folders([leader])
         _remove_all(hidden[1:], leader)
@@ -126,12 +126,6 @@ def _goes_on_later(parts: HotParts, shares: Sequence[Save], error: OSError) -> b
     parts.emit(
         Warned(text=told, fix="look at the disk's health; the next `ckpt-tier prune --tier hot` deletes the rest")
     )
-    return False
-
-
-def _stays(parts: HotParts, shares: Iterable[Save], why: str) -> bool:
-    for save in shares:
-        called_off(parts, save, why)
     return False
 
 

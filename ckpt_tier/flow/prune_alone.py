@@ -22,7 +22,6 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from ckpt_tier.core.events import NotEvicted
 from ckpt_tier.core.states import VALID, State
 from ckpt_tier.flow import evict, evict_set, ingest
 from ckpt_tier.flow.actions import Action, Kind
@@ -171,9 +170,7 @@ def delete(parts: HotParts, layout: Layout, together: Sequence[Action], staying:
     saves = tuple(action.save for action in together if action.save is not None)
     reason = together[0].reason
     if why_not := staying.why_not(Whole(saves)):
-        for save in saves:
-            parts.emit(NotEvicted(series=save.series, step=save.step, path=save.path, reason=why_not))
-        return False
+        return evict.called_off(parts, saves[0], why_not)
     if saves[0].state is State.REJECTED:
         return delete_rejected(parts, saves[0])
     for save in saves:

@@ -16,6 +16,7 @@ from ckpt_tier.core.states import VALID, State
 from ckpt_tier.core.units import format_duration
 from ckpt_tier.flow.standing import has_hot_copy
 from ckpt_tier.flow.view import View, row_of, row_of_ticket
+from ckpt_tier.inbox import HIDDEN
 from ckpt_tier.journal.saves import Save
 
 NO_NUMBER = "how many ranks make a checkpoint is not known: set [hot] ranks"
@@ -112,10 +113,12 @@ def hot_sets(view: View) -> HotSets:
 
 
 def _lying(view: View) -> Iterator[Save]:
-    """The journal's row of each hot copy, or what a new one would say."""
+    """The journal's row of each hot copy, or what a new one would say; not of what was set aside."""
     rows = {(save.path, save.stamp): save for save in view.saves}
     told = {(ticket.path, ticket.stamp): ticket for ticket in view.tickets}
     for copy in view.hot.values():
+        if copy.path.startswith(f"{HIDDEN}/"):
+            continue
         row, ticket = rows.get((copy.path, copy.stamp)), told.get((copy.path, copy.stamp))
         if row is not None:
             yield row

@@ -12,7 +12,7 @@ import pytest
 from ckpt_tier.flow import evict_set
 from ckpt_tier.hot.holds import hold
 from tests.kills import Kill, killed_at
-from tests.shares import EVERY, LAYOUTS, RANKS, Ranks, four_sets
+from tests.shares import EVERY, LATER, LAYOUTS, RANKS, Ranks, four_sets
 
 TOKEN = "0123456789abcdef"
 
@@ -208,6 +208,18 @@ def test_hidden_shares_with_a_leader_go_and_those_of_another_token_have_their_na
     ranks.recover()
     assert ranks.there()[0] == [2]
     assert ranks.hidden() == []
+
+
+def test_a_cold_tier_that_was_added_after_the_kill_changes_nothing_of_that(ranks: Ranks) -> None:
+    for rank, ending in enumerate(("evicted", "evicting", "evicting")):
+        hide(ranks.place(0, rank), ending)
+        hide(ranks.place(1, rank), "evicting", "f" * 16)
+    ranks.tiers.set(cold={"url": str(ranks.tiers.cold)}, hot={"keep_last": 9})
+    ranks.tiers.clock.time += LATER
+    ranks.tiers.sync()
+    assert ranks.there() == {1: EVERY, 2: EVERY, 3: EVERY}
+    assert ranks.hidden() == []
+    assert ranks.tiers.cold_steps() == [1, 2, 3]
 
 
 def test_a_symlink_that_pretends_to_be_a_leader_deletes_nothing(ranks: Ranks) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ckpt_tier.core.events import NotEvicted
 from ckpt_tier.flow import prune_alone
 from ckpt_tier.flow.whole import Whole
 from ckpt_tier.hot.holds import hold
@@ -216,6 +217,29 @@ def test_a_corrupt_share_stays_where_what_was_saved_later_is_no_whole_set(files:
         files.place(step, 0).unlink()
     files.plan()
     assert files.going(rejected=True) == set()
+
+
+def test_a_corrupt_share_that_was_set_aside_does_not_stand_in_the_way_of_a_good_one_in_its_place(files: Ranks) -> None:
+    files.spoil(0, 1)
+    files.tiers.set(
+        cold={"url": str(files.tiers.cold)},
+        hot={"keep_last": 9},
+        validate={"on_rejected": "aside"},
+        upload={"attempts": 1},
+    )
+    files.tiers.sync()
+    assert (files.tiers.hot / ".ckpt-tier/rejected/gpu0/step_0_rank_1.pt").exists()
+    files.tiers.set(cold={"url": ""}, hot={"keep_last": 2})
+    assert files.why(0) == "not counted: lacks rank 1 of 3: bring what is missing here, or correct [hot] ranks"
+    files.share(0, 1, saved_at=files.place(0, 0).stat().st_mtime + 1)
+    files.delete()
+    assert files.there() == {2: EVERY, 3: EVERY}
+
+
+def test_what_calls_a_set_off_is_said_once_and_not_for_each_rank(files: Ranks) -> None:
+    with files.place(0, 1).open("rb"):
+        files.delete()
+    assert len(files.tiers.happened(NotEvicted)) == 1
 
 
 shares = st.sampled_from(["good", "good", "good", "good", "missing", "corrupt", "late"])
