@@ -7,8 +7,20 @@ from typing import Any
 
 import msgspec
 
-from ckpt_tier.cli import documents
-from ckpt_tier.cli.track_document import TrackDocument
+from ckpt_tier.cli.documents.doctor import DoctorDocument
+from ckpt_tier.cli.documents.error import ErrorDocument
+from ckpt_tier.cli.documents.estimate import EstimateDocument
+from ckpt_tier.cli.documents.exec import ExecDocument
+from ckpt_tier.cli.documents.init import InitDocument
+from ckpt_tier.cli.documents.inspect import InspectDocument
+from ckpt_tier.cli.documents.list import ListDocument
+from ckpt_tier.cli.documents.marks import AbandonDocument, AnnotateDocument, PinDocument, UnpinDocument
+from ckpt_tier.cli.documents.prune import PruneDocument
+from ckpt_tier.cli.documents.recover import RecoverDocument
+from ckpt_tier.cli.documents.restore import RestoreDocument
+from ckpt_tier.cli.documents.sync import DismissedDocument, PlanDocument, SyncDocument
+from ckpt_tier.cli.documents.track import TrackDocument
+from ckpt_tier.cli.documents.verify import VerifyDocument
 from ckpt_tier.cold.manifest import Manifest
 from ckpt_tier.core.events import Event
 from ckpt_tier.flow.disk import SCHEMA as DISK_SCHEMA
@@ -26,26 +38,26 @@ DOCUMENTS: dict[str, tuple[str, type[msgspec.Struct], str]] = {
     "status": (STATUS_SCHEMA, Status, "`ckpt-tier status --json`"),
     "disk": (DISK_SCHEMA, DiskReport, "`ckpt-tier status --disk --json`"),
     "report": (REPORT_SCHEMA, Report, "`ckpt-tier report --json`"),
-    "list": ("ckpt-tier/list/1", documents.ListDocument, "`ckpt-tier list --json`"),
-    "inspect": ("ckpt-tier/inspect/1", documents.InspectDocument, "`ckpt-tier inspect --json`"),
+    "list": ("ckpt-tier/list/1", ListDocument, "`ckpt-tier list --json`"),
+    "inspect": ("ckpt-tier/inspect/1", InspectDocument, "`ckpt-tier inspect --json`"),
     "track": ("ckpt-tier/track/1", TrackDocument, "`ckpt-tier track --json`"),
     "diff": (DIFF_SCHEMA, Comparison, "`ckpt-tier diff --json`"),
-    "verify": ("ckpt-tier/verify/1", documents.VerifyDocument, "`ckpt-tier verify --json`"),
-    "restore": ("ckpt-tier/restore/1", documents.RestoreDocument, "`ckpt-tier restore --json`"),
-    "exec": ("ckpt-tier/exec/1", documents.ExecDocument, "`ckpt-tier exec --json`, the last line on stderr"),
-    "recover": ("ckpt-tier/recover/1", documents.RecoverDocument, "`ckpt-tier recover --json`"),
-    "sync-plan": ("ckpt-tier/sync-plan/1", documents.PlanDocument, "`ckpt-tier sync --dry-run --json`"),
-    "sync": ("ckpt-tier/sync/1", documents.SyncDocument, "`ckpt-tier sync --json`"),
-    "dismissed": ("ckpt-tier/dismissed/1", documents.DismissedDocument, "`ckpt-tier sync --dismiss STEP --json`"),
-    "prune": ("ckpt-tier/prune/1", documents.PruneDocument, "`ckpt-tier prune --json`"),
-    "pin": ("ckpt-tier/pin/1", documents.PinDocument, "`ckpt-tier pin --json`"),
-    "unpin": ("ckpt-tier/unpin/1", documents.UnpinDocument, "`ckpt-tier unpin --json`"),
-    "annotate": ("ckpt-tier/annotate/1", documents.AnnotateDocument, "`ckpt-tier annotate --json`"),
-    "abandon": ("ckpt-tier/abandon/1", documents.AbandonDocument, "`ckpt-tier abandon --json`"),
-    "init": ("ckpt-tier/init/1", documents.InitDocument, "`ckpt-tier init --json`"),
-    "estimate": ("ckpt-tier/estimate/1", documents.EstimateDocument, "`ckpt-tier estimate --json`"),
-    "doctor": ("ckpt-tier/doctor/1", documents.DoctorDocument, "`ckpt-tier doctor --json`"),
-    "error": ("ckpt-tier/error/1", documents.ErrorDocument, "any command with `--json`, on stderr"),
+    "verify": ("ckpt-tier/verify/1", VerifyDocument, "`ckpt-tier verify --json`"),
+    "restore": ("ckpt-tier/restore/1", RestoreDocument, "`ckpt-tier restore --json`"),
+    "exec": ("ckpt-tier/exec/1", ExecDocument, "`ckpt-tier exec --json`, the last line on stderr"),
+    "recover": ("ckpt-tier/recover/1", RecoverDocument, "`ckpt-tier recover --json`"),
+    "sync-plan": ("ckpt-tier/sync-plan/1", PlanDocument, "`ckpt-tier sync --dry-run --json`"),
+    "sync": ("ckpt-tier/sync/1", SyncDocument, "`ckpt-tier sync --json`"),
+    "dismissed": ("ckpt-tier/dismissed/1", DismissedDocument, "`ckpt-tier sync --dismiss STEP --json`"),
+    "prune": ("ckpt-tier/prune/1", PruneDocument, "`ckpt-tier prune --json`"),
+    "pin": ("ckpt-tier/pin/1", PinDocument, "`ckpt-tier pin --json`"),
+    "unpin": ("ckpt-tier/unpin/1", UnpinDocument, "`ckpt-tier unpin --json`"),
+    "annotate": ("ckpt-tier/annotate/1", AnnotateDocument, "`ckpt-tier annotate --json`"),
+    "abandon": ("ckpt-tier/abandon/1", AbandonDocument, "`ckpt-tier abandon --json`"),
+    "init": ("ckpt-tier/init/1", InitDocument, "`ckpt-tier init --json`"),
+    "estimate": ("ckpt-tier/estimate/1", EstimateDocument, "`ckpt-tier estimate --json`"),
+    "doctor": ("ckpt-tier/doctor/1", DoctorDocument, "`ckpt-tier doctor --json`"),
+    "error": ("ckpt-tier/error/1", ErrorDocument, "any command with `--json`, on stderr"),
 }
 """File name in docs/schemas/ → the document's `schema`, its Struct, and who prints it."""
 

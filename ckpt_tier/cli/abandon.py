@@ -21,7 +21,7 @@ def command(settings: Settings, after: str, series: str | None, undo: bool) -> i
     import msgspec
 
     from ckpt_tier.cli import paper
-    from ckpt_tier.cli.documents import AbandonDocument
+    from ckpt_tier.cli.documents.marks import AbandonDocument
     from ckpt_tier.cli.sync import parse_step
     from ckpt_tier.cli.words import plural
     from ckpt_tier.pruning import Pruning

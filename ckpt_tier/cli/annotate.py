@@ -22,7 +22,7 @@ def command(settings: Settings, step: str, values: tuple[str, ...], series: str 
     import msgspec
 
     from ckpt_tier.cli import paper
-    from ckpt_tier.cli.documents import AnnotateDocument
+    from ckpt_tier.cli.documents.marks import AnnotateDocument
     from ckpt_tier.cli.sync import parse_step
     from ckpt_tier.noting import annotate
 

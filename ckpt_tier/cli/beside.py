@@ -56,7 +56,7 @@ def _refused(settings: Settings, word: str, code: int) -> int:
     """Says that there is no such command, before anything was fetched or started."""
     import msgspec
 
-    from ckpt_tier.cli.documents import ErrorDocument
+    from ckpt_tier.cli.documents.error import ErrorDocument
 
     why = "there is no such command" if code == NOT_FOUND else "it is not executable"
     hint = "check its name and PATH; the words after -- are run as they are, by no shell"
@@ -106,7 +106,7 @@ def _account(settings: Settings, report: RestoreReport | None, code: int, left: 
     if settings.json:
         import msgspec
 
-        from ckpt_tier.cli.documents import ExecDocument
+        from ckpt_tier.cli.documents.exec import ExecDocument
 
         document = ExecDocument(
             exit_code=code,

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from ckpt_tier.cli import paper
-from ckpt_tier.cli.documents import PassedOverDocument, RestoredDocument, RestoreDocument
+from ckpt_tier.cli.documents.restore import PassedOverDocument, RestoredDocument, RestoreDocument
 from ckpt_tier.cli.emitting import emitting
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.stopping import Stop

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from ckpt_tier.cli import paper
-from ckpt_tier.cli.documents import EstimateDocument
+from ckpt_tier.cli.documents.estimate import EstimateDocument
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.core.estimate import Estimate, Training, least_every
 from ckpt_tier.core.units import common_unit, format_duration, format_in, format_size

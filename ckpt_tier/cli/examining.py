@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from ckpt_tier.cli import paper
-from ckpt_tier.cli.documents import DoctorDocument
+from ckpt_tier.cli.documents.doctor import DoctorDocument
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.words import plural
 from ckpt_tier.doctor.finding import Finding, Level, exit_code

@@ -24,7 +24,7 @@ def present(error: BaseException, settings: Settings) -> int:
     if settings.json:
         import msgspec
 
-        from ckpt_tier.cli.documents import ErrorDocument
+        from ckpt_tier.cli.documents.error import ErrorDocument
 
         document = ErrorDocument(error=what, why=why, hint=fix, exit_code=code)
         click.echo(msgspec.json.encode(document), err=True)

@@ -9,7 +9,7 @@ import msgspec
 
 from ckpt_tier.cli import paper
 from ckpt_tier.cli.bar import Bar
-from ckpt_tier.cli.documents import CorruptFile, FoundSeries
+from ckpt_tier.cli.documents.init import CorruptFile, FoundSeries
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_size

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ckpt_tier.cli import paper
-from ckpt_tier.cli.documents import InspectDocument, InspectedFile, InspectedTensor
+from ckpt_tier.cli.documents.inspect import InspectDocument, InspectedFile, InspectedTensor
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_size

@@ -19,7 +19,7 @@ def command(settings: Settings, series: str | None, long: bool) -> int:
     import msgspec
 
     from ckpt_tier.cli import paper
-    from ckpt_tier.cli.documents import ListDocument
+    from ckpt_tier.cli.documents.list import ListDocument
     from ckpt_tier.cli.failure import present
     from ckpt_tier.cli.listing import listing
     from ckpt_tier.errors import UnavailableError

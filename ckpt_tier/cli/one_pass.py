@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from ckpt_tier.cli import paper
-from ckpt_tier.cli.documents import EvictedCopy, SyncDocument, SyncedCheckpoint, Trouble
+from ckpt_tier.cli.documents.sync import EvictedCopy, SyncDocument, SyncedCheckpoint, Trouble
 from ckpt_tier.cli.emitting import emitting
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.stopping import Stop

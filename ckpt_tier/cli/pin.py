@@ -33,7 +33,7 @@ def command(
     import msgspec
 
     from ckpt_tier.cli import paper
-    from ckpt_tier.cli.documents import PinDocument
+    from ckpt_tier.cli.documents.marks import PinDocument
     from ckpt_tier.cli.sync import parse_step
     from ckpt_tier.pruning import Pruning
 

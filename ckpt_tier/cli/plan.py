@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 import msgspec
 
 from ckpt_tier.cli import paper
-from ckpt_tier.cli.documents import PlanDocument, PlannedAction
+from ckpt_tier.cli.documents.sync import PlanDocument, PlannedAction
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_size

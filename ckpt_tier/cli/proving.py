@@ -7,7 +7,7 @@ import msgspec
 
 from ckpt_tier.cli import paper
 from ckpt_tier.cli.bar import Bar
-from ckpt_tier.cli.documents import VerifyDocument
+from ckpt_tier.cli.documents.verify import VerifyDocument
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.stopping import Stop
 from ckpt_tier.cli.words import plural, rate, seconds

@@ -7,7 +7,7 @@ import click
 import msgspec
 
 from ckpt_tier.cli import paper
-from ckpt_tier.cli.documents import PruneDocument
+from ckpt_tier.cli.documents.prune import PruneDocument
 from ckpt_tier.cli.rulings import may_delete, pruned_checkpoints, sums, table
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.stopping import Stop

@@ -18,13 +18,8 @@ import msgspec
 
 from ckpt_tier.cli import paper
 from ckpt_tier.cli.bring_back import newer_on_hot, restored_document
-from ckpt_tier.cli.documents import (
-    NotRecovered,
-    PassedOverDocument,
-    RecoverDocument,
-    RestoredDocument,
-    RunInColdTier,
-)
+from ckpt_tier.cli.documents.recover import NotRecovered, RecoverDocument, RunInColdTier
+from ckpt_tier.cli.documents.restore import PassedOverDocument, RestoredDocument
 from ckpt_tier.cli.emitting import emitting
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.stopping import Stop

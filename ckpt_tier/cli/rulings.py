@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from ckpt_tier.cli import paper
-from ckpt_tier.cli.documents import PrunedCheckpoint
+from ckpt_tier.cli.documents.prune import PrunedCheckpoint
 from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_size
 from ckpt_tier.errors import UsageError

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from ckpt_tier.cli import paper
-from ckpt_tier.cli.documents import InitDocument, Trial
+from ckpt_tier.cli.documents.init import InitDocument, Trial
 from ckpt_tier.cli.found import Found, look_closely
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.stopping import Stop

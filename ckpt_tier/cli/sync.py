@@ -74,7 +74,7 @@ def _dismiss(settings: Settings, wanted: tuple[str, ...]) -> int:
     if settings.json:
         import msgspec
 
-        from ckpt_tier.cli.documents import DismissedDocument
+        from ckpt_tier.cli.documents.sync import DismissedDocument
 
         paper.say(msgspec.json.encode(DismissedDocument(dismissed=tuple(dismissed))).decode())
         return 0

@@ -9,11 +9,11 @@ import msgspec
 
 from ckpt_tier.cli import paper
 from ckpt_tier.cli.curves import curves, stats_of
+from ckpt_tier.cli.documents.track import document
 from ckpt_tier.cli.drawing import drawing
 from ckpt_tier.cli.failure import present as present_error
 from ckpt_tier.cli.plotting import plots
 from ckpt_tier.cli.settings import Settings
-from ckpt_tier.cli.track_document import document
 from ckpt_tier.cli.words import plural
 from ckpt_tier.core.units import format_size
 from ckpt_tier.errors import AttentionError, CkptTierError, IntegrityError, UnavailableError, worst_exit_code

@@ -15,7 +15,7 @@ def command(settings: Settings, step: str, series: str | None) -> int:
     import msgspec
 
     from ckpt_tier.cli import paper
-    from ckpt_tier.cli.documents import UnpinDocument
+    from ckpt_tier.cli.documents.marks import UnpinDocument
     from ckpt_tier.cli.sync import parse_step
     from ckpt_tier.pruning import Pruning
 

@@ -39,6 +39,11 @@ class Line:
         self._widths[save.id] = _width(save)
         self._deliveries[save.id] = self._pool.submit(deliver)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether a delivery has ended since the last call of `ended`."""
+        return any(delivery.done() for delivery in self._deliveries.values())
+
     def ended(self) -> Iterator[Save]:
         """The rows of the deliveries that have ended since the last call. Raises what a delivery raised."""
         for row, delivery in list(self._deliveries.items()):

@@ -28,6 +28,9 @@ from ckpt_tier.journal.saves import Save
 
 LOOK_EVERY = 1.0
 """Seconds for which one look is good; one over many thousands of files is good for as long as it took."""
+LOOKING = 20
+"""While the line is all that is at work, the time between two looks is so many times as long as a look takes: a folder
+of many thousands of files would else keep a processor busy just by being looked at."""
 REMEMBERED = 7 * 86_400.0
 """Seconds for which a rejected ticket is kept, for a training that has yet to ask what became of it."""
 PATIENCE = 600.0
@@ -139,9 +142,15 @@ class Syncing:
             [action for action in actions if self._is_due(action)], now + max(LOOK_EVERY, now - begun)
         )
         if self._line.rows and not acted:
-            self._line.wait(LOOK_EVERY / 2)
-            clock.sleep(0)
+            self._wait_for_one(clock.monotonic() + max(LOOK_EVERY / 2, LOOKING * (now - begun)))
         return acted or bool(self._line.rows)
+
+    def _wait_for_one(self, until: float) -> None:
+        """Returns when a delivery ends, or at `until`."""
+        clock = self._parts.clock
+        while (left := until - clock.monotonic()) > 0 and not self._line.has_ended:
+            self._line.wait(min(left, LOOK_EVERY / 2))
+            clock.sleep(0)
 
     def _take_ended(self) -> None:
         for row in self._line.ended():

@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ckpt_tier.errors import (
     IntegrityError,
@@ -12,7 +12,6 @@ from ckpt_tier.errors import (
     UnavailableError,
 )
 from ckpt_tier.store.protocol import READ_BLOCK, Blocks, Capabilities, Leftovers, Source, Stat, Watch, check_key
-from ckpt_tier.store.s3_bucket import Inspection
 from ckpt_tier.store.s3_errors import UnsupportedError
 from ckpt_tier.store.s3_leftovers import drop_leftovers
 from ckpt_tier.store.s3_proof import PROBE_FOLDER, Proof, whole_crc
@@ -20,6 +19,9 @@ from ckpt_tier.store.s3_requests import Requests, S3Options
 from ckpt_tier.store.s3_upload import Uploader
 from ckpt_tier.system.clock import random_id
 from ckpt_tier.system.digests import crc64nvme, to_base64
+
+if TYPE_CHECKING:
+    from ckpt_tier.store.s3_bucket import Inspection
 
 
 class S3Store:
@@ -51,8 +53,10 @@ class S3Store:
                 )
             return self._capabilities
 
-    def inspection(self) -> Inspection:
+    def inspection(self) -> "Inspection":
         """What can be asked about the bucket itself."""
+        from ckpt_tier.store.s3_bucket import Inspection
+
         return Inspection(self._requests, self._root)
 
     def refuses_wrong_checksums(self) -> bool:

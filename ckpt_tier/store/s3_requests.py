@@ -13,7 +13,10 @@ from ckpt_tier.store.s3_errors import Place, expired_credentials, host_of, trans
 from ckpt_tier.store.s3_wire import Wire
 
 if TYPE_CHECKING:
+    from botocore.session import Session
     from mypy_boto3_s3 import S3Client
+
+    from ckpt_tier.store.s3_repeats import Repeats
 
 PARALLEL_PARTS = 4
 MOST_PARALLEL_PARTS = 8
@@ -61,7 +64,7 @@ class Requests:
         self.options = options
         self.place = Place(bucket, host_of(options.endpoint_url), options.ca_bundle, options.profile)
         self._lock = threading.Lock()
-        self._client: S3Client | None = None
+        self._made: tuple[S3Client, Repeats] | None = None
         self.server: str | None = None
         """The Server header of the last answer."""
         self._wire = Wire(_CONNECT_TIMEOUT, _READ_TIMEOUT)
@@ -71,7 +74,11 @@ class Requests:
         if key:
             parameters["Key"] = key
         with self.errors(operation, key):
-            answer = getattr(self.client(), operation)(Bucket=self.bucket, **parameters)
+            client, repeats = self._line()
+            answer = repeats.send(operation, parameters)
+            if answer is None:
+                answer = getattr(client, operation)(Bucket=self.bucket, **parameters)
+                repeats.learn(operation, parameters)
         if _ALWAYS_THERE.get(operation, "ResponseMetadata") not in answer:
             if "Body" in answer:
                 answer["Body"].close()
@@ -99,15 +106,22 @@ class Requests:
 
     def client(self) -> "S3Client":
         """botocore's client, made once."""
+        return self._line()[0]
+
+    def _line(self) -> "tuple[S3Client, Repeats]":
         from ckpt_tier.store import s3_listing
+        from ckpt_tier.store.s3_repeats import Repeats
+        from ckpt_tier.store.s3_session import make_session
 
         with self._lock:
-            if self._client is None:
-                self._client = _make_client(self.options)
-                self._client.meta.events.register("after-call.s3", self._note_server)
-                self._wire.attach(self._client)
-                s3_listing.attach(self._client)
-            return self._client
+            if self._made is None:
+                session = make_session(self.options.profile, self.options.region)
+                client = _make_client(session, self.options)
+                client.meta.events.register("after-call.s3", self._note_server)
+                self._wire.attach(client)
+                s3_listing.attach(client)
+                self._made = client, Repeats(client, session, self._wire, self._note_server)
+            return self._made
 
     def _note_server(self, http_response: Any, **_: object) -> None:
         self.server = http_response.headers.get("server")
@@ -118,10 +132,8 @@ class Requests:
         return {name: value for name, value in asked.items() if value is not None}
 
 
-def _make_client(options: S3Options) -> "S3Client":
+def _make_client(session: "Session", options: S3Options) -> "S3Client":
     from botocore.config import Config
-
-    from ckpt_tier.store.s3_session import make_session
 
     if options.ca_bundle is not None and not Path(options.ca_bundle).exists():
         raise ConfigError(f"the certificate file {options.ca_bundle} is not there", fix="check `ca_bundle` in [cold]")
@@ -138,7 +150,6 @@ def _make_client(options: S3Options) -> "S3Client":
         tcp_keepalive=True,
         user_agent_extra="ckpt-tier",
     )
-    session = make_session(options.profile, options.region)
     client: Any = session.create_client(
         "s3", endpoint_url=options.endpoint_url, verify=options.ca_bundle, config=config
     )

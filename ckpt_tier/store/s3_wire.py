@@ -9,7 +9,7 @@ only pieces for a store that is known to refuse wrong checksums go this way, and
 `PieceBody.check` tells whether the file has changed or the line was bad.
 """
 
-import contextlib
+import functools
 import http.client
 import os
 import select
@@ -17,29 +17,27 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
+from ckpt_tier.store.s3_answers import LONGEST_HEAD, Answer, answer_from, http_errors
 from ckpt_tier.store.source_body import PieceBody
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-_OPERATIONS = ("PutObject", "UploadPart", "GetObject")
+_OPERATIONS = ("PutObject", "UploadPart", "GetObject", "HeadObject")
 _BLOCK = 2**20
 _CONTINUE_TIMEOUT = 1.0
 """Seconds for which a server may think about the headers before the body is sent all the same, as botocore does:
 https://www.rfc-editor.org/rfc/rfc9110#name-expect (a client should not wait for an indefinite period)."""
-_LONGEST_HEAD = 4096
-"""Bytes of the longest interim answer."""
 _PATIENCE = 100
 """Hundredths of a second in which an answer that has begun to come must be whole."""
 _MOST_IDLE = 16
 """Connections that are kept for the next request."""
 
 _Address = tuple[str, int]
-_Idle = tuple[_Address, http.client.HTTPConnection]
+_Idle = tuple[_Address, socket.socket]
 
 
 class Wire:
@@ -52,6 +50,7 @@ class Wire:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._idle: list[_Idle] = []
+        self._attached = False
         weakref.finalize(self, _close_all, self._idle)
 
     def attach(self, client: "S3Client") -> None:
@@ -62,52 +61,59 @@ class Wire:
         if url.startswith("http://") and not get_environ_proxies(url):
             for operation in _OPERATIONS:
                 client.meta.events.register(f"before-send.s3.{operation}", self.carry)
+            self._attached = True
+
+    def carries(self, request: Any) -> bool:
+        """Whether a request of botocore's went, or one like it would go, by these connections."""
+        return self._attached and fits(request)
 
     def carry(self, request: Any, **_: object) -> Any:
         """botocore's event before a request is sent: the answer, or None to leave the request to botocore.
 
         https://docs.aws.amazon.com/boto3/latest/guide/events.html
         """
-        from botocore.awsrequest import AWSResponse
-
         if not fits(request):
             return None
-        url = urlsplit(request.url)
-        address = (url.hostname or "", url.port or http.client.HTTP_PORT)
-        connection = self._connection(address, request.url)
-        try:
-            with _http_errors():
-                ended = _send(connection, request, f"{url.path or '/'}{f'?{url.query}' if url.query else ''}")
-                response = connection.getresponse()
-        except BaseException:
-            connection.close()
-            raise
-        body = _Body(self, address, connection, response, reusable=ended)
-        answer: Any = AWSResponse(request.url, response.status, dict(response.headers), body)  # type: ignore[arg-type]
+        answer = self.exchange(request).for_botocore(request.url)
         if not request.stream_output:
             _ = answer.content  # which gives the connection back
         return answer
 
-    def _connection(self, address: _Address, url: str) -> http.client.HTTPConnection:
+    def exchange(self, request: Any) -> Answer:
+        """Sends a request that fits, and takes the head of its answer. Raises what botocore's HTTP client would."""
+        url = urlsplit(request.url)
+        address = (url.hostname or "", url.port or http.client.HTTP_PORT)
+        head = _head(request, url)
+        sock = self._connection(address, request.url)
+        try:
+            with http_errors():
+                ended = _send(sock, head, request)
+                give_back = functools.partial(self._give_back, address, sock) if ended else sock.close
+                return answer_from(sock, request.method, give_back)
+        except BaseException:
+            sock.close()
+            raise
+
+    def _connection(self, address: _Address, url: str) -> socket.socket:
         """An idle connection that still stands, or a new one."""
         from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
 
         while (idle := self._take(address)) is not None:
-            if not _has_news(idle.sock):
+            if not _has_news(idle):
                 return idle
             idle.close()  # the server has ended it
-        connection = http.client.HTTPConnection(*address, timeout=self._connect_timeout)
         try:
-            connection.connect()
+            sock = socket.create_connection(address, self._connect_timeout)
         except TimeoutError as error:
             raise ConnectTimeoutError(endpoint_url=url, error=error) from error
         except OSError as error:
             raise EndpointConnectionError(endpoint_url=url, error=error) from error
-        connection.sock.settimeout(self._timeout)
-        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return connection
+        sock.settimeout(self._timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return sock
 
-    def _take(self, address: _Address) -> http.client.HTTPConnection | None:
+    def _take(self, address: _Address) -> socket.socket | None:
         """The connection to `address` that was used last."""
         with self._lock:
             for idle in reversed(self._idle):
@@ -116,7 +122,7 @@ class Wire:
                     return idle[1]
         return None
 
-    def give_back(self, address: _Address, connection: http.client.HTTPConnection) -> None:
+    def _give_back(self, address: _Address, connection: socket.socket) -> None:
         """Keeps a connection whose answer was read for the next request."""
         with self._lock:
             if len(self._idle) < _MOST_IDLE:
@@ -132,21 +138,37 @@ def fits(request: Any) -> bool:
         return False
     if request.method == "GET":
         return bool(request.stream_output)
+    if request.method == "HEAD":
+        return True
     return isinstance(request.body, PieceBody) and request.body.checked_by_store
 
 
-def _send(connection: http.client.HTTPConnection, request: Any, target: str) -> bool:
-    """Sends the request. False if the server answered before it had all of it: the connection is of no more use."""
-    connection.putrequest(request.method, target, skip_host="host" in request.headers, skip_accept_encoding=True)
+def _head(request: Any, url: SplitResult) -> bytes:
+    """The request line and headers, as RFC 9112 has them. Raises ValueError for what would end a line early."""
+    target = f"{url.path or '/'}{f'?{url.query}' if url.query else ''}"
+    lines = [f"{request.method} {target} HTTP/1.1"]
+    if "host" not in request.headers:
+        lines.append(f"Host: {url.netloc.rpartition('@')[2]}")
     for name, value in request.headers.items():
-        connection.putheader(name, value)
-    connection.endheaders()
+        lines.append(f"{name}: {value.decode('latin-1') if isinstance(value, bytes) else value}")
+    if any("\r" in line or "\n" in line for line in lines):
+        raise ValueError("a line break in a header")
+    return "\r\n".join((*lines, "", "")).encode("latin-1")
+
+
+def _send(sock: socket.socket, head: bytes, request: Any) -> bool:
+    """Sends the request. False if the server answered before it had all of it: the connection is of no more use."""
     if not isinstance(request.body, PieceBody):
+        sock.sendall(head)
         return True
-    if "Expect" in request.headers and not _told_to_continue(connection.sock):
-        return False
+    if "Expect" in request.headers:
+        sock.sendall(head)
+        if not _told_to_continue(sock):
+            return False
+    else:
+        sock.sendall(head, socket.MSG_MORE)
     try:
-        return _send_body(connection.sock, request.body)
+        return _send_body(sock, request.body)
     except (BrokenPipeError, ConnectionResetError):
         return False  # whoever hangs up may have said why
 
@@ -164,13 +186,13 @@ def _interim(sock: socket.socket) -> bytes | None:
     """Takes an interim answer (1xx) that waits to be read; its status. None where it is the final answer that waits, or
     the end of the connection."""
     for _ in range(_PATIENCE):
-        said = sock.recv(_LONGEST_HEAD, socket.MSG_PEEK)
+        said = sock.recv(LONGEST_HEAD, socket.MSG_PEEK)
         head, end, _ = said.partition(b"\r\n\r\n")
         status = head[9:12]  # after "HTTP/1.1 "
         if end and status.startswith(b"1"):
             sock.recv(len(head) + len(end))
             return status
-        if end or len(said) in (0, _LONGEST_HEAD):
+        if end or len(said) in (0, LONGEST_HEAD):
             return None
         time.sleep(0.01)  # the rest of it is on its way
     return None
@@ -209,81 +231,6 @@ def _ready(sock: socket.socket, events: int, timeout: float | None) -> int:
 def _has_news(sock: socket.socket) -> bool:
     """Whether an idle connection has something to read: it was closed, or belongs to somebody else."""
     return bool(_ready(sock, select.POLLIN, 0))
-
-
-class _Body:
-    """The body of an answer, as botocore wants it. To be used by one thread."""
-
-    def __init__(
-        self,
-        wire: Wire,
-        address: _Address,
-        connection: http.client.HTTPConnection,
-        response: http.client.HTTPResponse,
-        *,
-        reusable: bool,
-    ) -> None:
-        self._wire = wire
-        self._address = address
-        self._connection: http.client.HTTPConnection | None = connection
-        self._response = response
-        self._reusable = reusable
-        self._end_if_read()
-
-    def read(self, amt: int | None = None) -> bytes:
-        with self._ended_by_errors():
-            data = self._response.read(amt)
-        self._end_if_read()
-        return data
-
-    def readinto(self, buffer: memoryview) -> int:
-        with self._ended_by_errors():
-            count = self._response.readinto(buffer)
-        self._end_if_read()
-        return count
-
-    def stream(self) -> Iterator[bytes]:
-        """All that is left, in blocks."""
-        while data := self.read(_BLOCK):
-            yield data
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        """Ends the connection, unless the body was read to its end."""
-        if self._connection is not None:
-            self._response.close()
-            self._connection.close()
-            self._connection = None
-
-    @contextlib.contextmanager
-    def _ended_by_errors(self) -> Iterator[None]:
-        try:
-            with _http_errors():
-                yield
-        except OSError:
-            self.close()
-            raise
-
-    def _end_if_read(self) -> None:
-        if self._connection is None or not self._response.isclosed():
-            return
-        connection, self._connection = self._connection, None
-        whole = self._response.length in (0, None)
-        if self._reusable and whole and not self._response.will_close:
-            self._wire.give_back(self._address, connection)
-        else:
-            connection.close()
-
-
-@contextlib.contextmanager
-def _http_errors() -> Iterator[None]:
-    """What http.client raises, as the trouble with the line that it is."""
-    try:
-        yield
-    except http.client.HTTPException as error:
-        raise ConnectionError(str(error) or type(error).__name__) from error
 
 
 def _close_all(idle: list[_Idle]) -> None:

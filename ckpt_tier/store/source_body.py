@@ -92,7 +92,7 @@ class PieceBody:
         self._source = source
         self._descriptor = descriptor
         self._offset = offset
-        self._length = length
+        self.length = length
         self._crc = crc
         self._watch = watch
         self._stopped = stopped
@@ -107,9 +107,9 @@ class PieceBody:
 
         Raises CancelledError when `stopped` is set or `watch` says so.
         """
-        for start in range(0, self._length, most):
+        for start in range(0, self.length, most):
             self._go_on()
-            length = min(most, self._length - start)
+            length = min(most, self.length - start)
             yield self._descriptor, self._offset + start, length
             self._position = start + length
             self._report()
@@ -121,7 +121,7 @@ class PieceBody:
     def check(self) -> None:
         """Reads the piece; raises SourceChangedError when its bytes have another checksum."""
         self._rewind(0)
-        while self._loaded < self._length:
+        while self._loaded < self.length:
             self._load()
 
     def _rewind(self, position: int) -> None:
@@ -133,7 +133,7 @@ class PieceBody:
     def read(self, _count: int = -1) -> memoryview:
         """The next block, of the size that suits us: urllib3 sends whatever it is given."""
         self._go_on()
-        if self._position >= self._length:
+        if self._position >= self.length:
             return memoryview(b"")
         if not self._block:
             self._load()
@@ -153,19 +153,19 @@ class PieceBody:
 
     def _load(self) -> None:
         if self._buffer is None:
-            self._buffer = memoryview(bytearray(min(READ_BLOCK, self._length)))
-        block = self._buffer[: self._length - self._loaded]
+            self._buffer = memoryview(bytearray(min(READ_BLOCK, self.length)))
+        block = self._buffer[: self.length - self._loaded]
         read_at(self._source, self._descriptor, self._offset + self._loaded, block)
         self._running = crc64nvme(block, self._running)
         self._loaded += len(block)
-        if self._loaded == self._length and self._running != self._crc:
-            raise changed(self._source, f"other bytes between {self._offset} and {self._offset + self._length}")
+        if self._loaded == self.length and self._running != self._crc:
+            raise changed(self._source, f"other bytes between {self._offset} and {self._offset + self.length}")
         self._block = block
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """To the start, where everything begins anew, or to the end, by which botocore measures the length."""
-        target = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
-        if target not in (0, self._length, self._position):
+        target = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.length}[whence]
+        if target not in (0, self.length, self._position):
             raise io.UnsupportedOperation("a piece is read from its start to its end")
         if target != self._position:
             self._rewind(target)

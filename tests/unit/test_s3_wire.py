@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -217,7 +218,7 @@ def test_an_idle_connection_that_the_server_has_closed_is_replaced(wire: Wire) -
 
     with Server(once, again) as server:
         assert wire.carry(get(server)).content == b"first"
-        while not s3_wire._has_news(wire._idle[0][1].sock):
+        while not s3_wire._has_news(wire._idle[0][1]):
             pass
         assert wire.carry(get(server)).content == b"second"
     assert gone.is_set()
@@ -233,6 +234,53 @@ def test_a_body_that_breaks_off_is_an_error_of_the_line(wire: Wire) -> None:
         with pytest.raises(ConnectionError, match="IncompleteRead"):
             answer.raw.read()
     assert not wire._idle
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nETag: x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "stays"),
+    [
+        (HEAD + b"Content-Length: 5\r\n\r\nhello", True),
+        (HEAD + b"Vary: Origin\r\nVary: Accept-Encoding\r\nContent-Length: 5\r\n\r\nhello", True),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n", True),
+        (HEAD + b"X: " + b"x" * 9000 + b"\r\nContent-Length: 5\r\n\r\nhello", True),
+        (HEAD + b"Content-Length: 5\r\nConnection: close\r\n\r\nhello", False),
+        (HEAD + b"\r\nhello", False),
+        (b"HTTP/1.0 200 OK\r\nETag: x\r\nContent-Length: 5\r\n\r\nhello", False),
+        (HEAD + b"X: folded\r\n over lines\r\nContent-Length: 5\r\n\r\nhello", True),
+    ],
+    ids=["plain", "a header twice", "chunked", "a long head", "close", "no length", "HTTP 1.0", "folded"],
+)
+@pytest.mark.parametrize("slowly", [False, True], ids=["at once", "in two halves"])
+def test_an_answer_of_any_sort_is_read(wire: Wire, said: bytes, stays: bool, slowly: bool) -> None:
+    def handler(caller: Caller) -> None:
+        caller.head()
+        if slowly:
+            caller.say(said[:30])
+            time.sleep(0.05)
+            caller.say(said[30:])
+        else:
+            caller.say(said)
+        if stays:
+            caller.head()
+
+    with Server(handler) as server:
+        answer = wire.carry(get(server))
+        assert (answer.status_code, answer.headers["ETag"]) == (200, "x")
+        assert answer.content == b"hello"
+        assert bool(wire._idle) is stays
+        while wire._idle:
+            wire._idle.pop()[1].close()
+
+
+def test_a_line_break_in_a_header_is_never_sent(wire: Wire) -> None:
+    with Server() as server:
+        asked = get(server)
+        asked.headers["X-Amz-Meta-Note"] = "a\r\nX-Amz-Acl: public-read"
+        with pytest.raises(ValueError, match="line break"):
+            wire.carry(asked)
 
 
 def test_a_body_that_is_left_unread_ends_its_connection(wire: Wire) -> None:
