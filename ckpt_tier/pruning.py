@@ -215,7 +215,7 @@ class Pruning:
         Raises ConflictError (the worker is running), IntegrityError, UnavailableError.
         """
         agreed = {(action.path, ruling.generation) for ruling, action in plan.copies if not ruling.kept}
-        from ckpt_tier.flow.evict import recover_evictions
+        from ckpt_tier.flow.interrupted import recover_evictions
 
         if not self._config.has_cold:
             yield from self._delete_alone(agreed, emit, rejected=rejected)
@@ -229,37 +229,42 @@ class Pruning:
 
     def _plan_alone(self, parts: HotParts, series: str | None, *, rejected: bool) -> tuple[HotPlan, Staying]:
         """The plan by what the journal knows, and what stays if it is carried out."""
-        from ckpt_tier.flow.prune_alone import Staying, look, rule_on_all, whole
+        from ckpt_tier.flow.prune_alone import Staying, look, rule_on_all
         from ckpt_tier.flow.reconcile import reconcile
+        from ckpt_tier.flow.whole import all_whole
 
         view, found = look(parts, self._wiring.layout)
-        good = whole(view)
+        good = all_whole(view)
         copies = rule_on_all(view)
         going = {action.path for ruling, action in copies if not ruling.kept}
         if rejected:
-            good.sort(key=lambda save: (save.saved_at, save.step))
-            last = {save.series: (save.saved_at, save.step) for save in good}
+            good.sort(key=lambda each: (each.begun_at, each.step))
+            last = {each.series: (each.begun_at, each.step) for each in good}
             copies = rule_on_rejected(reconcile(view), last, "validated")
         plan = HotPlan(
             policy=self._config.hot.retention,
             copies=tuple(pair for pair in copies if series in (None, pair[1].series)),
             problems=found.problems,
         )
-        return plan, Staying(parts, [save for save in good if save.path not in going])
+        staying = [each for each in good if not any(save.path in going for save in each.saves)]
+        return plan, Staying(parts, staying)
 
     def _delete_alone(
         self, agreed: Container[tuple[str, str | None]], emit: Emit, *, rejected: bool
     ) -> Iterator[tuple[str, bool]]:
-        from ckpt_tier.flow.evict import recover_evictions
+        from ckpt_tier.flow.interrupted import recover_evictions
         from ckpt_tier.flow.prune_alone import delete as delete_alone
+        from ckpt_tier.flow.prune_alone import removals
 
         with self._wiring.working_on_hot(emit, _WHAT) as parts:
             recover_evictions(parts, self._wiring.layout)
             plan, staying = self._plan_alone(parts, None, rejected=rejected)
-            for ruling, action in plan.copies:
-                if not ruling.kept and (action.path, ruling.generation) in agreed:
+            for together in removals(plan.copies):
+                if all((action.path, ruling.generation) in agreed for ruling, action in together):
                     self._clock.sleep(0)
-                    yield action.path, delete_alone(parts, action, staying)
+                    actions = [action for _, action in together]
+                    went = delete_alone(parts, self._wiring.layout, actions, staying)
+                    yield from ((action.path, went) for action in actions)
 
     def pin(self, step: int, series: str | None, reason: str) -> list[Pin]:
         """Pins a step, in one series or in each that has it, on either tier.

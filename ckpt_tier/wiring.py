@@ -154,7 +154,7 @@ class Wiring:
         """The queue at work, under the worker's lock. Raises ConflictError naming who holds it, ConfigError,
         UnavailableError."""
         from ckpt_tier.flow.config_copy import keep_copy
-        from ckpt_tier.flow.evict import recover_evictions
+        from ckpt_tier.flow.interrupted import recover_evictions
         from ckpt_tier.flow.meter import Pace
         from ckpt_tier.flow.placing import finish
         from ckpt_tier.flow.sync import Syncing

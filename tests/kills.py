@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
-from ckpt_tier.flow import evict, fetch, ingest, line, placing, prune, reclaim, restore
+from ckpt_tier.flow import evict, evict_set, fetch, ingest, line, placing, prune, reclaim, restore
 from ckpt_tier.inbox import Inbox
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore
@@ -40,6 +40,9 @@ TOUCHES: list[tuple[Any, str]] = [
     (evict, "rename_no_replace"),
     (evict, "is_open_for_writing"),
     (evict, "lose"),
+    (evict_set, "rename_no_replace"),
+    (evict_set, "fsync_folder"),
+    (evict_set, "_remove"),
     (ingest, "validate"),
     (ingest, "rename_no_replace"),
     (placing, "write_atomic"),

@@ -1,7 +1,8 @@
 """The verdicts of `prune` as a table that stays readable over ten thousand steps, and the question before deleting.
 
 Checkpoints of one series with the same verdict for the same reasons share a row: up to three are named, more become
-"5000 … 495000 (99 checkpoints)". Where others lie between them, the row says so: "(99 of 110 checkpoints)".
+"5000 … 495000 (99 checkpoints)". Where others lie between them, the row says so: "(99 of 110 checkpoints)". The shares
+of one checkpoint that have the same verdict are one.
 """
 
 import sys
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import click
+import msgspec
 
 from ckpt_tier.cli import paper
 from ckpt_tier.cli.documents.prune import PrunedCheckpoint
@@ -25,8 +27,9 @@ _HEADINGS = ("verdict", "series", "steps", "size", "reasons")
 def table(rulings: Sequence[Ruling]) -> str:
     """A row for each series, verdict and set of reasons, by series and first step."""
     rows = []
-    for members in _by_series(rulings):
-        twice = {step for step, count in Counter(each.step for each in members).items() if count > 1}
+    for members in _by_series(_by_checkpoint(rulings)):
+        known = {(each.step, each.generation) for each in members}
+        twice = {step for step, count in Counter(step for step, _ in known).items() if count > 1}
         places = {id(each): place for place, each in enumerate(members)}
         groups: dict[tuple[bool, tuple[str, ...]], list[Ruling]] = {}
         for each in members:
@@ -51,7 +54,9 @@ def sums(rulings: Sequence[Ruling]) -> str:
     told = []
     for kept, verb in ((False, "to remove"), (True, "to keep")):
         group = [each for each in rulings if each.kept is kept]
-        told.append(f"{plural(len(group), 'checkpoint')} {verb}, {format_size(sum(each.size_bytes for each in group))}")
+        shares = {(each.series, each.step, each.generation) for each in group if each.rank is not None}
+        count = len(shares) + sum(each.rank is None for each in group)
+        told.append(f"{plural(count, 'checkpoint')} {verb}, {format_size(sum(each.size_bytes for each in group))}")
     return "; ".join(told) + "."
 
 
@@ -78,9 +83,22 @@ def pruned_checkpoints(rulings: Sequence[Ruling], removed: Sequence[Ruling]) -> 
             reasons=each.reasons,
             size_bytes=each.size_bytes,
             removed=id(each) in gone,
+            rank=each.rank,
         )
         for each in rulings
     )
+
+
+def _by_checkpoint(rulings: Iterable[Ruling]) -> list[Ruling]:
+    """The same with one ruling for the shares of a checkpoint, as far as they agree."""
+    found: dict[object, Ruling] = {}
+    for place, each in enumerate(rulings):
+        same = (each.series, each.step, each.generation, each.kept, each.reasons)
+        key = place if each.rank is None else same
+        known = found.get(key)
+        size = each.size_bytes + (known.size_bytes if known else 0)
+        found[key] = msgspec.structs.replace(each, size_bytes=size)
+    return list(found.values())
 
 
 def _by_series(rulings: Sequence[Ruling]) -> Iterable[list[Ruling]]:
@@ -99,4 +117,4 @@ def _steps(group: list[Ruling], among: int, twice: set[int]) -> str:
 
 
 def _name(each: Ruling, twice: set[int]) -> str:
-    return f"{each.step} ({(each.generation or '')[:8]})" if each.step in twice else str(each.step)
+    return f"{each.step} ({each.generation[:8]})" if each.step in twice and each.generation else str(each.step)

@@ -58,13 +58,13 @@ def set_of(mine: S, shares: Iterable[S], *, window: float, now: float) -> tuple[
     company = _company(mine, known, window)
     twice = sorted(rank for rank, candidates in company.items() if len(candidates) > 1)
     if twice:
-        why = f"{_ranks(twice)} saved it more than once, and nobody can tell which belong together"
+        why = f"{say_ranks(twice)} saved it more than once, and nobody can tell which belong together"
         return Waiting(why, ambiguous=True)
     missing = [rank for rank in range(mine.world_size) if rank not in company]
     if missing:
         others = sorted({each.rank for each in known if _is_near(mine, each, window)}.intersection(missing))
         if others:
-            why = f"{_ranks(others)} saved it in another pass of the training than rank {mine.rank}"
+            why = f"{say_ranks(others)} saved it in another pass of the training than rank {mine.rank}"
             return Waiting(f"{why}, as far as anybody can tell without a save id", ambiguous=True)
         return waiting_for(missing, mine.world_size)
     whole = tuple(next(iter(company[rank].values())) for rank in range(mine.world_size))
@@ -78,7 +78,7 @@ def set_of(mine: S, shares: Iterable[S], *, window: float, now: float) -> tuple[
 
 def waiting_for(missing: Sequence[int], world_size: int) -> Waiting:
     """What is said of a set that lacks these ranks."""
-    return Waiting(f"waits for {_ranks(missing)} of {world_size}")
+    return Waiting(f"waits for {say_ranks(missing)} of {world_size}")
 
 
 def _company(mine: S, shares: Iterable[S], window: float) -> dict[int, dict[str, S]]:
@@ -108,6 +108,7 @@ def _passes_differ(one: S, other: S) -> bool:
     return one.during is not None and other.during is not None and one.during.number != other.during.number
 
 
-def _ranks(ranks: Sequence[int]) -> str:
+def say_ranks(ranks: Sequence[int]) -> str:
+    """ "rank 1", "ranks 1, 2"; of many the first eight."""
     shown = ", ".join(map(str, ranks[:8])) + (f" and {len(ranks) - 8} more" if len(ranks) > 8 else "")
     return f"rank {shown}" if len(ranks) == 1 else f"ranks {shown}"

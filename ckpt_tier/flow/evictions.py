@@ -30,7 +30,8 @@ class _Together(msgspec.Struct, frozen=True):
 
     saves: tuple[Save, ...]
     is_valid: bool
-    """What retention may count: shares are a checkpoint only together, which their manifest proves."""
+    """What retention may count: shares are a checkpoint only together, which their manifest proves, or without a cold
+    tier the look itself."""
     abandoned: bool
     metrics: Mapping[str, float]
 
@@ -56,12 +57,16 @@ def _together(copies: Iterable[Save], view: View) -> list[_Together]:
     return [
         _Together(
             saves=tuple(sorted(saves, key=lambda save: save.rank or 0)),
-            is_valid=all(save.state in VALID and (not save.is_share or is_committed(save, view)) for save in saves),
+            is_valid=all(save.state in VALID and _is_whole(save, view) for save in saves),
             abandoned=any(branch_of(view.branches, save.series, save.step, save.saved_at) for save in saves),
             metrics=_metrics(saves, view),
         )
         for saves in by_step.values()
     ]
+
+
+def _is_whole(save: Save, view: View) -> bool:
+    return not save.is_share or is_committed(save, view) or save.path in view.whole
 
 
 def _metrics(saves: Iterable[Save], view: View) -> dict[str, float]:

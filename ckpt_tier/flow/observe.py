@@ -90,6 +90,7 @@ def observe(
             room=requested(hot, now),
             complete_when=config.hot.complete_when,
             ranks=config.hot.ranks,
+            set_window=config.hot.set_window,
         ),
         free=disk.free,
         hot=copies,
@@ -105,6 +106,7 @@ def observe(
         damaged=frozenset(damaged),
         branches=marks.branches,
         metrics=marks.metrics,
+        ambiguous=frozenset((each.series, each.step) for each in found.ambiguous),
     )
     return view, found
 

@@ -34,7 +34,8 @@ AT_ONCE = 16
 
 
 class Ruling(msgspec.Struct, frozen=True, kw_only=True):
-    """What becomes of one generation, or of one hot copy. `generation` is None where nobody knows it yet."""
+    """What becomes of one generation, or of one hot copy. `generation` is None where nobody knows it yet; `rank` tells
+    whose share a hot copy is, and is None if it is no share."""
 
     series: str
     step: int
@@ -42,6 +43,7 @@ class Ruling(msgspec.Struct, frozen=True, kw_only=True):
     kept: bool
     reasons: tuple[str, ...]
     size_bytes: int
+    rank: int | None = None
 
 
 def as_checkpoints(found: Mapping[Entry, Manifest], notes: Notes) -> dict[Entry, Checkpoint]:

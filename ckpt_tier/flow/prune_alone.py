@@ -1,9 +1,10 @@
 """Pruning the hot tier where there is no cold one. What goes here is gone, so nothing goes on a name alone.
 
 Every copy that has settled is read whole by the same validation as before an upload; the journal's word is taken for
-one that has not changed since. Only what passed counts: what fails, is still being written, waits in the hook's spool
-or is one rank's share stays, and says why. A copy goes if no retention rule keeps it; then newer whole ones of its
-series stay, by the time of saving and by step.
+one that has not changed since. Only what passed counts: what fails, is still being written or waits in the hook's spool
+stays, and says why. So does the share of a rank whose checkpoint `flow.whole` does not find whole; one that it does
+goes as one, or stays for the sake of a single share. A copy goes if no retention rule keeps it; then newer whole ones
+of its series stay, by the time of saving and by step.
 
 The order of deleting, and what a crash leaves between every two lines of it:
 
@@ -11,18 +12,18 @@ The order of deleting, and what a crash leaves between every two lines of it:
 2. what stays is looked at once more; if one is gone or was changed, nothing of its series goes          → nothing
 3. the journal forgets the copy that goes                                               → it is read again next time
 4. to 6. it is renamed, compared and unlinked, as in `flow.evict`           → it has its name back at the next start
+   or as in `flow.evict_set`                                                → all shares are there after that, or none
 
-Lines 2 to 6 for each copy.
+Lines 2 to 6 for each checkpoint.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from ckpt_tier.core.events import NotEvicted
 from ckpt_tier.core.states import VALID, State
-from ckpt_tier.flow import evict, ingest
+from ckpt_tier.flow import evict, evict_set, ingest
 from ckpt_tier.flow.actions import Action, Kind
 from ckpt_tier.flow.observe import observe
 from ckpt_tier.flow.parts import HotParts
@@ -31,12 +32,12 @@ from ckpt_tier.flow.prune_hot import by_series_and_step, delete_rejected, ruling
 from ckpt_tier.flow.reconcile import reconcile
 from ckpt_tier.flow.standing import has_hot_copy, links_of
 from ckpt_tier.flow.view import View
+from ckpt_tier.flow.whole import HotSets, Whole, hot_sets
 from ckpt_tier.hot.layout import Layout, Place
 from ckpt_tier.hot.scan import Scan, look_at
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.system.durable import fsync_file, fsync_folder
 
-SHARE = "one rank's share: only a commit in a cold tier shows that a checkpoint of several is whole"
 HANDED_OVER = "handed over by the hook for an upload"
 NOT_READ = "not validated"
 
@@ -64,61 +65,90 @@ def read_all(parts: HotParts, layout: Layout, series: str | None) -> None:
 
 
 def rule_on_all(view: View) -> list[tuple[Ruling, Action]]:
-    """A ruling for each copy on the hot tier, by series and step. Pure."""
+    """A ruling for each copy on the hot tier, by series and step: the shares of a whole checkpoint all have the same,
+    and the generation that a commit would give it. Pure."""
+    sets = hot_sets(view)
+    counted = frozenset(save.path for each in sets.whole.values() for save in each.saves)
+    view = msgspec.structs.replace(view, whole=counted)
     rulings = {}
     for action in reconcile(view):
         save = action.save
         if save is None or not has_hot_copy(save, view):
             continue
+        lacking = sets.lacking.get((save.series, save.step)) if save.is_share else None
         if save.state in VALID and action.kind in (Kind.KEEP, Kind.EVICT):
             why_not = "" if action.kind is Kind.KEEP else _why_not(save, view)
             reasons = (action.reason, why_not) if why_not else (action.reason,)
-            kept = action.kind is Kind.KEEP or bool(why_not)
-            rulings[save.path] = (ruling_of(action, kept=kept, reasons=reasons), action)
+            kept = action.kind is Kind.KEEP or bool(why_not) or bool(lacking)
+            told = (f"not counted: {lacking}",) if lacking else reasons
+            rulings[save.path] = (ruling_of(action, kept=kept, reasons=told), action)
         elif save.state in (State.SAVED, State.REJECTED) and action.kind in (Kind.WAIT, Kind.REPORT, Kind.VALIDATE):
             reason = NOT_READ if action.kind is Kind.VALIDATE else action.reason
             rulings[save.path] = (ruling_of(action, kept=True, reasons=(f"not counted: {reason}",)), action)
-    return by_series_and_step(rulings.values())
+    return by_series_and_step((rulings | _as_one(rulings, sets)).values())
+
+
+def _as_one(rulings: Mapping[str, tuple[Ruling, Action]], sets: HotSets) -> dict[str, tuple[Ruling, Action]]:
+    """What becomes of each share of a whole set: it stays if any of them does, for that one's reasons."""
+    together = {}
+    for whole in sets.whole.values():
+        paths = [save.path for save in whole.saves]
+        known = [rulings[path][0] for path in paths if path in rulings]
+        decisive = [each for each in known if each.kept] or known
+        kept = len(known) < len(paths) or any(each.kept for each in known)
+        reasons = tuple(dict.fromkeys(reason for each in decisive for reason in each.reasons))
+        for path in paths:
+            if path in rulings:
+                ruling, action = rulings[path]
+                as_one = msgspec.structs.replace(ruling, kept=kept, reasons=reasons, generation=whole.generation)
+                together[path] = (as_one, action)
+    return together
 
 
 def _why_not(save: Save, view: View) -> str:
     """Why a copy stays that no retention rule keeps; empty if it may go."""
-    if save.is_share:
-        return SHARE
     if links_of(save, view) or any(ticket.path == save.path for ticket in view.tickets):
         return HANDED_OVER
     return ""
 
 
-def whole(view: View) -> list[Save]:
-    """The copies that passed validation and lie under their own name: what is counted. Pure."""
-    return [save for save in view.saves if save.state in VALID and not save.is_share and has_hot_copy(save, view)]
+def removals(copies: Iterable[tuple[Ruling, Action]]) -> list[list[tuple[Ruling, Action]]]:
+    """What goes, in the same order: all shares of a whole checkpoint together, and anything else by itself."""
+    together: dict[tuple[str, int, str | None], list[tuple[Ruling, Action]]] = {}
+    for ruling, action in copies:
+        if ruling.kept or action.save is None:
+            continue
+        as_set = ruling.rank is not None and action.save.state is not State.REJECTED
+        name = ruling.generation if as_set else action.path
+        together.setdefault((ruling.series, ruling.step, name), []).append((ruling, action))
+    return list(together.values())
 
 
 class Staying:
-    """The whole copies that stay while others go: flushed to the disk once, looked at before each deletion."""
+    """The whole checkpoints that stay while others go: flushed to the disk once, looked at before each deletion."""
 
-    def __init__(self, parts: HotParts, saves: Iterable[Save]) -> None:
+    def __init__(self, parts: HotParts, staying: Iterable[Whole]) -> None:
         self._parts = parts
-        self._by_series: dict[str, list[Save]] = {}
-        for save in saves:
-            self._by_series.setdefault(save.series, []).append(save)
+        self._by_series: dict[str, list[Whole]] = {}
+        for each in staying:
+            self._by_series.setdefault(each.series, []).append(each)
         self._flushed: set[str] = set()
 
-    def why_not(self, save: Save) -> str:
-        """Why they don't make up for the loss of `save`; empty if each of its series is as it was validated, on the
-        disk, and one of them is newer."""
-        staying = self._by_series.get(save.series, [])
-        if not any(each.saved_at > save.saved_at or each.step > save.step for each in staying):
+    def why_not(self, going: Whole) -> str:
+        """Why they don't make up for the loss of what is `going`; empty if each of its series is as it was validated,
+        on the disk, and one of them is newer."""
+        staying = self._by_series.get(going.series, [])
+        if not any(each.saved_at > going.saved_at or each.step > going.step for each in staying):
             return "no newer whole one of its series stays"
-        if save.series not in self._flushed:
+        saves = [save for each in staying for save in each.saves]
+        if going.series not in self._flushed:
             try:
-                for each in staying:
-                    self._flush(each)
+                for save in saves:
+                    self._flush(save)
             except OSError as error:
                 return f"a newer one can't be flushed to the disk: {error.strerror}"
-            self._flushed.add(save.series)
-        gone = next((each.path for each in staying if not self._is_there(each)), "")
+            self._flushed.add(going.series)
+        gone = next((save.path for save in saves if not self._is_there(save)), "")
         return f"{gone}, which should stay, is gone or was changed" if gone else ""
 
     def _is_there(self, save: Save) -> bool:
@@ -134,16 +164,18 @@ class Staying:
             fsync_folder(folder)
 
 
-def delete(parts: HotParts, action: Action, staying: Staying) -> bool:
-    """Deletes one copy that a ruling removes. False if it was called off at its last look."""
-    save = action.save
-    if save is None:
-        return False
-    if reason := staying.why_not(save):
-        parts.emit(NotEvicted(series=save.series, step=save.step, path=save.path, reason=reason))
-        return False
-    if save.state is State.REJECTED:
-        return delete_rejected(parts, save)
-    # Before it goes: a row whose file is gone would be reported as lost, were there a cold tier some day.
-    parts.journal.forget(save.id)
-    return evict.discard(parts, save, action.reason)
+def delete(parts: HotParts, layout: Layout, together: Sequence[Action], staying: Staying) -> bool:
+    """Deletes one copy that a ruling removes, or all shares of a whole checkpoint. False if it was called off at its
+    last look."""
+    saves = tuple(action.save for action in together if action.save is not None)
+    reason = together[0].reason
+    if why_not := staying.why_not(Whole(saves)):
+        return evict.called_off(parts, saves[0], why_not)
+    if saves[0].state is State.REJECTED:
+        return delete_rejected(parts, saves[0])
+    for save in saves:
+        # Before it goes: a row whose file is gone would be reported as lost, were there a cold tier some day.
+        parts.journal.forget(save.id)
+    if saves[0].is_share:
+        return evict_set.discard_set(parts, layout, saves, reason)
+    return evict.discard(parts, saves[0], reason)

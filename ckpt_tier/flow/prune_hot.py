@@ -100,6 +100,7 @@ def ruling_of(action: Action, *, kept: bool, reasons: tuple[str, ...]) -> Ruling
         kept=kept,
         reasons=reasons,
         size_bytes=action.size,
+        rank=action.save.rank if action.save else None,
     )
 
 

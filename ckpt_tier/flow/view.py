@@ -27,6 +27,7 @@ class Rules(msgspec.Struct, frozen=True):
         room: bytes that a training asks to have free before its next save; for them only what is committed goes.
         complete_when: a folder is taken up once a file in it has such a name; None: once it has settled.
         ranks: how many shares make a checkpoint of a layout with ranks; None: as the hook says.
+        set_window: shares without a save id belong together if they were saved within this time.
     """
 
     retention: Policy
@@ -37,6 +38,7 @@ class Rules(msgspec.Struct, frozen=True):
     room: int = 0
     complete_when: str | None = None
     ranks: int | None = None
+    set_window: float = 120.0
 
 
 class View(msgspec.Struct, frozen=True):
@@ -57,6 +59,8 @@ class View(msgspec.Struct, frozen=True):
         tombstones: generations that were pruned from the cold tier, and when, at least from the oldest hot step on.
         branches: those that training has left.
         metrics: of (series, step, generation): what was noted after it was committed, stronger than the save's own.
+        ambiguous: (series, step) that several paths of the hot folder claim to be, each as the same share of it.
+        whole: paths of shares whose checkpoint is whole, though no manifest says so: there is no cold tier.
         damaged: (series, step, generation) of what is committed, but was found missing or damaged in the cold tier.
     """
 
@@ -76,6 +80,8 @@ class View(msgspec.Struct, frozen=True):
     damaged: frozenset[tuple[str, int, str]] = frozenset()
     branches: tuple[Branch, ...] = ()
     metrics: Mapping[tuple[str, int, str], Mapping[str, float]] = {}
+    ambiguous: frozenset[tuple[str, int]] = frozenset()
+    whole: frozenset[str] = frozenset()
 
 
 def row_of_ticket(ticket: Ticket) -> Save:

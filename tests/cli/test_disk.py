@@ -33,6 +33,18 @@ def alone(full: Ground) -> Ground:
     return full
 
 
+@pytest.fixture
+def shared(alone: Ground) -> Ground:
+    """The same files, but the two folders are the shares of two ranks; step 5000 lacks one of them."""
+    configure(alone, "model_gpu{series}", "model_gpu{rank}")
+    (alone.hot / "model_gpu1/model_step_5000.safetensors").unlink()
+    return alone
+
+
+def configure(ground: Ground, old: str, new: str) -> None:
+    ground.config.write_text(ground.config.read_text().replace(old, new))
+
+
 def cut(ground: Ground, step: int, series: str) -> Path:
     path = ground.hot / f"model_gpu{series}/model_step_{step}.safetensors"
     os.truncate(path, 2000)
@@ -98,6 +110,22 @@ def test_without_a_cold_tier_a_prune_keeps_the_newest_whole_ones_of_each_series(
     result = alone.run("prune", "--tier", "hot", "--yes", "--json")
     assert fits(result.document, "prune")
     assert result.document["removed_count"] == 0
+
+
+def test_without_a_cold_tier_the_shares_of_several_ranks_go_as_one_or_stay_and_say_what_is_missing(
+    shared: Ground,
+) -> None:
+    prune = ("prune", "--tier", "hot")
+    assert "0 checkpoints to remove" in shared.run(*prune, "--dry-run").out
+    assert "how many ranks make a checkpoint is not known: set [hot] ranks" in shared.run(*prune, "--yes").out
+    configure(shared, "keep_last", "ranks = 2\nkeep_last")
+    shared.matches_golden("prune-shares.txt", shared.run(*prune, "--yes").out)
+    assert steps(shared, "0") == [5000, 10_000, 15_000, 20_000]
+    assert steps(shared, "1") == [10_000, 15_000, 20_000]  # the last of them is the corrupt one
+    shared.matches_golden("disk-shares.txt", shared.run("status", "--disk").out)
+    result = shared.run(*prune, "--yes", "--json")
+    assert fits(result.document, "prune")
+    assert {each["rank"] for each in result.document["checkpoints"]} == {0, 1}
 
 
 def test_without_a_cold_tier_nothing_goes_where_nobody_can_be_asked(alone: Ground) -> None:

@@ -21,6 +21,7 @@ from ckpt_tier.pruning import Pruning
 from tests.builders import TwoTiers, checkpoint, flip_a_bit
 from tests.minio import Bucket
 from tests.ready import go, killed_after, killed_after_that, started
+from tests.shares import EVERY, LAYOUTS, Ranks
 
 MEMORY = Path("/dev/shm")  # noqa: S108
 """What a SIGKILL leaves is the same in memory, and an fsync costs nothing there."""
@@ -244,3 +245,54 @@ def prune_alone_survives(place: Path, kills: int, seed: int) -> None:
 
 def test_a_prune_without_a_cold_tier_killed_amid_deleting_leaves_the_newest_whole_ones(place: Path) -> None:
     prune_alone_survives(place, KILLS or 8, seed=11)
+
+
+PRUNE_SETS = """
+import sys
+from pathlib import Path
+sys.path.insert(0, ".")
+from tests.shares import Ranks
+from ckpt_tier.pruning import Pruning
+ranks = Ranks(Path(sys.argv[1]), sys.argv[2])
+ranks.tiers.clock.time = float(sys.argv[3])
+pruning = Pruning(ranks.tiers.wiring())
+print("ready", flush=True)
+sys.stdin.readline()
+for path, went in pruning.delete(pruning.hot_plan(), lambda event: None, rejected=False):
+    print(path, flush=True)
+"""
+
+
+def prune_of_sets_survives(place: Path, layout: str, kills: int, seed: int) -> dict[str, int]:
+    """How often a kill left nothing hidden, hidden shares without a leader, and a leader."""
+    dice = random.Random(seed)
+    ranks = Ranks(place, layout)
+    caught = {"nothing": 0, "evicting": 0, "evicted": 0}
+    for _ in range(kills):
+        ranks.tiers.clock.time += 10_000.0
+        for step in range(10):
+            ranks.save(step)
+        ranks.spoil(9, 1)
+        ranks.tiers.clock.time += 10_000.0
+        process = quietly(PRUNE_SETS, place, layout, ranks.tiers.clock.time)
+        go(process)
+        assert process.stdout is not None
+        for _ in range(dice.randrange(1, 22)):
+            process.stdout.readline()
+        killed_after_that(process, dice.uniform(0.0, 0.003))
+        left = {name.rpartition(".")[2] for name in ranks.hidden()}
+        caught["evicted" if "evicted" in left else "evicting" if left else "nothing"] += 1
+        ranks.recover()
+        assert ranks.hidden() == []
+        there = ranks.there()
+        assert there.pop(9) == [0, 2]
+        assert there.keys() >= {7, 8}
+        assert all(found == EVERY for found in there.values()), "each set is whole or gone"
+        ranks.delete()
+        assert ranks.there() == {7: EVERY, 8: EVERY, 9: [0, 2]}
+    return caught
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_prune_of_several_ranks_killed_amid_deleting_leaves_each_set_whole_or_gone(place: Path, layout: str) -> None:
+    prune_of_sets_survives(place, layout, KILLS or 4, seed=13)

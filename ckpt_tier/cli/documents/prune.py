@@ -4,7 +4,10 @@ import msgspec
 
 
 class PrunedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """One checkpoint of the tier. `verdict` is "keep" or "remove", `reasons` are all of them; `removed`: it is gone."""
+    """One checkpoint of the tier, or on the hot one the share of a `rank`, which is null for what is no share.
+
+    `verdict` is "keep" or "remove", `reasons` are all of them; `removed`: it is gone.
+    """
 
     series: str
     step: int
@@ -13,6 +16,7 @@ class PrunedCheckpoint(msgspec.Struct, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
     size_bytes: int
     removed: bool
+    rank: int | None = None
 
 
 class PruneDocument(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,8 @@ from ckpt_tier.core.events import Evicted, NotEvicted, Warned
 from ckpt_tier.core.states import State
 from ckpt_tier.errors import IntegrityError, UnavailableError
 from ckpt_tier.flow import evict as evict_module
-from ckpt_tier.flow.evict import evict, let_go, recover_evictions, release
+from ckpt_tier.flow.evict import evict, let_go, release
+from ckpt_tier.flow.interrupted import recover_evictions
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.hot.holds import hold
 from ckpt_tier.journal.saves import Save

@@ -8,8 +8,8 @@ import pytest
 
 from ckpt_tier.errors import ConflictError, NoColdTierError
 from ckpt_tier.flow import evict, prune_alone
+from ckpt_tier.flow.whole import Whole
 from ckpt_tier.hot.holds import hold
-from ckpt_tier.journal.saves import Save
 from ckpt_tier.pruning import HotPlan, Pruning
 from ckpt_tier.system.locks import FileLock
 from tests.builders import TwoTiers, flip_a_bit
@@ -113,15 +113,6 @@ def test_what_changed_just_now_is_neither_counted_nor_deleted(tiers: TwoTiers) -
     assert going(tiers) == []
 
 
-def test_a_share_of_a_checkpoint_stays_since_nothing_shows_that_it_is_whole(tmp_path: Path) -> None:
-    tiers = TwoTiers(tmp_path, layout="rank{rank}_step_{step}.pt", ranks=1)
-    tiers.set(cold={"url": ""})
-    source = TwoTiers(tmp_path / "other").write(0).read_bytes()
-    for step in range(4):
-        (tiers.hot / f"rank0_step_{step}.pt").write_bytes(source)
-    assert {r.reasons[-1] for r in plan(tiers).rulings if r.step < 2} == {prune_alone.SHARE}
-
-
 def test_what_was_read_once_is_not_read_again(tiers: TwoTiers) -> None:
     plan(tiers)
     with mock.patch("ckpt_tier.flow.ingest.validate", side_effect=AssertionError):
@@ -132,11 +123,11 @@ def test_nothing_more_goes_once_one_that_should_stay_is_taken_away_meanwhile(tie
     asked = []
     real = prune_alone.Staying.why_not
 
-    def taken_after_the_first(staying: prune_alone.Staying, save: Save) -> str:
-        asked.append(save)
+    def taken_after_the_first(staying: prune_alone.Staying, going: Whole) -> str:
+        asked.append(going)
         if len(asked) == 2:
             tiers.path(4).unlink()
-        return real(staying, save)
+        return real(staying, going)
 
     with mock.patch.object(prune_alone.Staying, "why_not", taken_after_the_first):
         delete(tiers)
