@@ -20,7 +20,7 @@ from ckpt_tier.tensors.ranges import Ranges
 _MOST_PICKLES = 8
 """Parsed ones that are kept; each may hold some 100,000 names."""
 _MOST_MODELS = 8
-"""Files that were taken apart and are kept to compare others with, each of another size."""
+"""Files that were taken apart and are kept to compare others with."""
 _LITTLE = (6, crc32(b"little"))
 
 
@@ -30,7 +30,7 @@ class Alike:
     def __init__(self) -> None:
         self._edges: dict[str, tuple[int, int]] = {}
         self._pickles: dict[tuple[int, int], Pickled] = {}
-        self._models: dict[int, Model] = {}
+        self._models: dict[tuple[int, int, int], Model] = {}
         self.foretelling = Foretelling()
         self.forms = Forms()
 
@@ -65,15 +65,18 @@ class Alike:
             self._pickles[record.size, record.crc32] = pickled
 
     def known(self, reader: Reader, path: str) -> Catalogue | None:
-        """What the file holds, if it says the same as one of its size that was taken apart, but for its checksums and
-        a few numbers. Raises what reading raises."""
-        model = self._models.get(reader.size)
-        return None if model is None else model.catalogue(reader, path, self.foretelling)
+        """What the file holds, if it says the same as one that was taken apart, but for its checksums and a few
+        numbers. Raises what reading raises."""
+        for model in tuple(self._models.values()):
+            if model.fits(reader):
+                return model.catalogue(reader, path, self.foretelling)
+        return None
 
     def keep_model(self, model: Model) -> None:
         """Remembers a file that was taken apart."""
-        if model.held.size_bytes in self._models or len(self._models) < _MOST_MODELS:
-            self._models[model.held.size_bytes] = model
+        key = model.held.size_bytes, model.outline.start, model.pickle.size
+        if key in self._models or len(self._models) < _MOST_MODELS:
+            self._models[key] = model
 
     def is_little(self, record: Record) -> bool:
         """Whether the record says "little", by its length and checksum."""

@@ -56,11 +56,8 @@ class Source:
         return text
 
 
-from_bytes = int.from_bytes
-
-
 def _whole(width: int) -> Callable[[Any], Any]:
-    return lambda source: from_bytes(source.read(width), "little")
+    return lambda source: int.from_bytes(source.read(width), "little")
 
 
 def _bytes(width: int) -> Callable[[Any], Any]:

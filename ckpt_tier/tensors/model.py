@@ -30,14 +30,16 @@ class Model(msgspec.Struct, frozen=True, eq=False):
     form: Form | None
     held: Catalogue
 
+    def fits(self, reader: Reader) -> bool:
+        """Whether another file's directory says the same, but for its checksums. Raises what reading raises."""
+        return reader.size == self.held.size_bytes and self.outline.fits(self._tail(reader))
+
+    def _tail(self, reader: Reader) -> bytes:
+        return reader.read_at(self.outline.start, self.outline.length)
+
     def catalogue(self, reader: Reader, path: str, foretelling: Foretelling) -> Catalogue | None:
-        """What another file holds that says the same, but for its checksums and a few numbers; None where it may hold
-        something else. Raises what reading raises."""
-        if reader.size != self.held.size_bytes:
-            return None
-        tail = reader.read_at(self.outline.start, self.outline.length)
-        if not self.outline.fits(tail):
-            return None
+        """What a file that fits holds; None where its pickle may hold something else. Raises what reading raises."""
+        tail = self._tail(reader)
         entries = self._entries(reader, self.outline.crc32(tail, PICKLE), foretelling)
         if entries is None:
             return None
