@@ -21,6 +21,9 @@ from ckpt_tier.store.s3_upload import Uploader
 from ckpt_tier.system.clock import random_id
 from ckpt_tier.system.digests import crc64nvme, to_base64
 
+_FEW_BYTES = 2**20
+"""Ranges for which what comes before the bytes takes longer than the bytes."""
+
 
 class S3Store:
     """A `Store` over one bucket and prefix. `ckpt_tier.store.protocol` is the contract.
@@ -91,8 +94,8 @@ class S3Store:
 
     def get(self, key: str, limit: int) -> bytes:
         full = self._full(key)
-        answer = self._requests.send("get_object", full, ChecksumMode="ENABLED")
-        size = answer["ContentLength"]
+        answer = self._requests.get(full)
+        size = int(answer["ContentLength"])
         with contextlib.closing(answer["Body"]) as body:
             if size > limit:
                 raise IntegrityError(f"{self.url}/{key} is too large", f"{size} bytes, at most {limit} are taken")
@@ -132,7 +135,11 @@ class S3Store:
         if length == 0:
             return
         last = offset + length - 1
-        answer = self._requests.send("get_object", full, Range=f"bytes={offset}-{last}")
+        span = f"bytes={offset}-{last}"
+        if length <= _FEW_BYTES:
+            answer = self._requests.get(full, span)
+        else:
+            answer = self._requests.send("get_object", full, Range=span)
         buffer = memoryview(bytearray(min(READ_BLOCK, length)))
         with contextlib.closing(answer["Body"]) as body:
             self._check_range(full, answer, offset, last)

@@ -52,6 +52,8 @@ class Wire:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._idle: list[_Idle] = []
+        self.carries = False
+        """Whether it carries a client's requests."""
         weakref.finalize(self, _close_all, self._idle)
 
     def attach(self, client: "S3Client") -> None:
@@ -59,7 +61,8 @@ class Wire:
         from botocore.utils import get_environ_proxies
 
         url = client.meta.endpoint_url
-        if url.startswith("http://") and not get_environ_proxies(url):
+        self.carries = url.startswith("http://") and not get_environ_proxies(url)
+        if self.carries:
             for operation in _OPERATIONS:
                 client.meta.events.register(f"before-send.s3.{operation}", self.carry)
 
