@@ -211,6 +211,18 @@ def test_a_directory_in_another_order_is_read_as_any_other(training: list[bytes]
     assert seen(turned, alike) == seen(data, Alike())
 
 
+def test_a_directory_that_says_something_else_of_one_record_is_read_as_any_other(training: list[bytes]) -> None:
+    data = bytearray(training[3])
+    entry = bytes(data).index(b"step_1003/data/7", bytes(data).index(b"PK\x01\x02")) - 46
+    assert data[entry : entry + 4] == b"PK\x01\x02"
+    data[entry + 10] = 8  # compressed
+    chosen, held = choose(ranges(bytes(data)), "step_5.pt", ["*"], taught(training[:2]))
+    problems = [each.problem for each in chosen if each.problem]
+    assert len(problems) == 1
+    assert "can't be read by itself" in problems[0]
+    assert dict(held.storages) == dict(catalogue(ranges(bytes(data)), "step_5.pt").storages)
+
+
 def test_a_file_that_names_its_archive_in_two_ways_is_not_taken_for_one_that_is_known(training: list[bytes]) -> None:
     data = bytearray(training[3])
     at = bytes(data).rindex(b"step_1003/data/5")
