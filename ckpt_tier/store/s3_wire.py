@@ -86,7 +86,8 @@ class Wire:
             connection.close()
             raise
         body = _Body(self, address, connection, response, reusable=ended)
-        answer: Any = AWSResponse(request.url, response.status, dict(response.headers), body)  # type: ignore[arg-type]
+        headers = dict(response.headers.items())  # without `items`, each would be searched for anew
+        answer: Any = AWSResponse(request.url, response.status, headers, body)  # type: ignore[arg-type]
         if not request.stream_output:
             _ = answer.content  # which gives the connection back
         return answer

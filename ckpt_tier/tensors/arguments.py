@@ -2,6 +2,7 @@
 
 import io
 import pickletools
+import struct
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -20,8 +21,8 @@ class Source:
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file = file
         self._size = size
-        self.opcode = file.read
-        """`opcode(1)`: the next one, empty at the end; by no function of ours, since there are tens of thousands."""
+        self.raw = file.read
+        """A few bytes, or fewer at the end; by no function of ours, since it is asked tens of thousands of times."""
         self._text_left = MOST_TEXT
 
     def read(self, length: int) -> bytes:
@@ -56,8 +57,19 @@ class Source:
         return text
 
 
-def _whole(width: int) -> Callable[[Any], Any]:
-    return lambda source: int.from_bytes(source.read(width), "little")
+_TWO, _FOUR = struct.Struct("<H"), struct.Struct("<I")
+
+
+def _one(source: Source) -> int:
+    return source.raw(1)[0]
+
+
+def _two(source: Source) -> Any:
+    return _TWO.unpack(source.raw(2))[0]
+
+
+def _four(source: Source) -> Any:
+    return _FOUR.unpack(source.raw(4))[0]
 
 
 def _bytes(width: int) -> Callable[[Any], Any]:
@@ -74,8 +86,7 @@ def _text(width: int, encoding: str = "utf-8", errors: str = "surrogatepass") ->
 
 _OURS: dict[str, Callable[[Any], Any]] = {
     # As pickletools reads them, in half the time: most of a checkpoint's pickle are these.
-    "BINPUT": _whole(1), "LONG_BINPUT": _whole(4), "BINGET": _whole(1), "LONG_BINGET": _whole(4),
-    "BININT1": _whole(1), "BININT2": _whole(2),
+    "BINPUT": _one, "LONG_BINPUT": _four, "BINGET": _one, "LONG_BINGET": _four, "BININT1": _one, "BININT2": _two,
     "SHORT_BINBYTES": _bytes(1), "BINBYTES": _bytes(4), "BINBYTES8": _bytes(8), "BYTEARRAY8": _bytes(8),
     "SHORT_BINUNICODE": _text(1), "BINUNICODE": _text(4), "BINUNICODE8": _text(8),
     # Latin-1 takes every byte of the str objects of Python 2.

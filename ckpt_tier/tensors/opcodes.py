@@ -83,7 +83,7 @@ class _Machine:
         self.storages: dict[str, Storage] = {}
 
     def run(self, source: Source, table: "_Table") -> Any:
-        read, stack = source.opcode, self._stack
+        read, stack = source.raw, self._stack
         for _ in range(MOST_OPCODES):
             name, reader, act = table[read(1)]
             argument = None if reader is None else reader(source)
