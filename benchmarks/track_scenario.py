@@ -1,26 +1,32 @@
-"""What it costs to track one scalar over 83 checkpoints: bytes, requests and seconds, beside fetching one of them.
+"""What it costs to track one scalar over 83 checkpoints: bytes, requests, seconds, in turn with fetching one of them.
 
     AWS_ACCESS_KEY_ID=… AWS_SECRET_ACCESS_KEY=… \
-        python benchmarks/track_scenario.py s3://bucket/prefix --endpoint-url http://127.0.0.1:9000 [--size 120]
+        python benchmarks/track_scenario.py s3://bucket/prefix --endpoint-url http://127.0.0.1:9000 \
+        [--size 120 | --size 1200 --holes /data/of/this/minio]
     python benchmarks/track_scenario.py /a/folder --sparse --size 1200
 
 The checkpoints hold a model of 24 layers with AdamW's state and a scalar `k` in each layer, 700 tensors, besides the
 step and the learning rate, so that no two pickles are the same. To a store they are uploaded by `sync`. With `--sparse`
 the cold tier is a folder, and they are put there as sparse files (all weights are zero), which take no room: so their
-real size can be had. `--fetched` is the size of the one that is fetched, in MB; 0 fetches none. Seconds are those
-of whole processes, imports included.
+real size can be had. With `--holes` they are uploaded to a MinIO on this machine, and what is zero in its files is
+given back to the disk after each; the files stay what they are. `--fetched` is the size of the one that is fetched, in
+MB; 0 fetches none. Seconds are those of whole processes, imports included, each with a `state_dir` that is empty; their
+modules are compiled, as those of an installed program. Shown are the median of `--rounds`, the least and the most.
 """
 
 import argparse
 import json
 import os
+import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -116,25 +122,90 @@ def put_sparse(folder: Path, cold: Path, steps: range, size: int) -> None:
         store.put(made.key, encode(made))
 
 
-def command(folder: Path, *arguments: str) -> tuple[float, str]:
-    """Wall seconds and output of one `ckpt-tier` process."""
-    begun = time.perf_counter()
+class Seconds(NamedTuple):
+    """What one process has taken."""
+
+    wall: float
+    cpu: float
+
+
+def command(folder: Path, *arguments: str) -> tuple[Seconds, str]:
+    """Runs `ckpt-tier`: what it has taken, and its output."""
+    compiled = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    compiled["PYTHONPYCACHEPREFIX"] = str(folder / "compiled")
+    begun, before = time.perf_counter(), cpu_of_children()
     done = subprocess.run(
-        [sys.executable, "-m", "ckpt_tier", *arguments], cwd=folder, check=True, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "ckpt_tier", *arguments],
+        cwd=folder,
+        env=compiled,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    return time.perf_counter() - begun, done.stdout
+    return Seconds(time.perf_counter() - begun, cpu_of_children() - before), done.stdout
 
 
-def report(folder: Path, name: str, *arguments: str) -> None:
-    """Tracks once, and prints what it has cost."""
+def cpu_of_children() -> float:
+    """Seconds of all that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def track(folder: Path, *arguments: str) -> tuple[Seconds, str]:
+    """Tracks once: what it has taken, and what it has cost besides."""
     seconds, out = command(folder, "track", "--series", "model", *arguments, "--json")
     found = json.loads(out)
     values = sum(value["figures"]["verified"] for each in found["checkpoints"] for value in each["values"])
-    print(
-        f"{name}: {len(found['checkpoints'])} checkpoints, {values} values proven by their CRC32, "
-        f"{format_size(found['read_bytes'])} of {format_size(found['size_bytes'])} read, "
-        f"{found['requests']} requests, {seconds:.1f} s"
+    return seconds, (
+        f"{len(found['checkpoints'])} checkpoints, {values} values proven by their CRC32, "
+        f"{format_size(found['read_bytes'])} of {format_size(found['size_bytes'])} read, {found['requests']} requests"
     )
+
+
+def fetch(folder: Path) -> tuple[Seconds, str]:
+    """Fetches the large one once."""
+    shutil.rmtree(folder / "back", ignore_errors=True)
+    seconds, _ = command(folder, "restore", "-q", "--series", "large", "--latest", "--to", "back")
+    return seconds, f"{format_size(sum(path.stat().st_size for path in (folder / 'back').rglob('*.pt')))} fetched"
+
+
+def told(seconds: list[Seconds]) -> str:
+    """The median of each, with the least and the most."""
+    shown = []
+    for name in Seconds._fields:
+        values = [getattr(each, name) for each in seconds]
+        shown.append(f"{statistics.median(values):.2f} s {name} ({min(values):.2f}-{max(values):.2f})")
+    return ", ".join(shown)
+
+
+def report(folder: Path, rounds: int, fetched: int) -> None:
+    """Each in turn, so that what else the machine does falls on all of them; the first round is not counted."""
+    asked: dict[str, Callable[[], tuple[Seconds, str]]] = {
+        "one scalar, nothing remembered": lambda: track(folder, KEY),
+        "one scalar again": lambda: track(folder, KEY),
+        "a scalar of each layer": lambda: track(folder, ALL_KEYS),
+    }
+    if fetched:
+        asked[f"fetching one of {fetched:,} MB, nothing remembered"] = lambda: fetch(folder)
+    taken: dict[str, list[Seconds]] = {name: [] for name in asked}
+    costs = dict.fromkeys(asked, "")
+    for number in range(rounds + 1):
+        for name, ask in asked.items():
+            if not name.endswith("again"):
+                shutil.rmtree(folder / "state", ignore_errors=True)
+            seconds, costs[name] = ask()
+            if number:
+                taken[name].append(seconds)
+    for name, seconds_of in taken.items():
+        print(f"{name}: {costs[name]}, {told(seconds_of)}")
+
+
+def dig(data: Path, known: set[Path]) -> None:
+    """Gives back to the disk what is zero in MinIO's files, of which `known` have been seen."""
+    for path in data.rglob("part.*"):
+        if path not in known and path.stat().st_size > 2**20:
+            subprocess.run(["fallocate", "--dig-holes", str(path)], check=True)
+            known.add(path)
 
 
 def main() -> None:
@@ -145,6 +216,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=120, help="MB of each")
     parser.add_argument("--fetched", type=int, default=1200, help="MB of the one that is fetched")
     parser.add_argument("--sparse", action="store_true")
+    parser.add_argument("--holes", type=Path, metavar="DATA", help="MinIO's folder of data")
+    parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     steps = range(EVERY, (arguments.checkpoints + 1) * EVERY, EVERY)
     folder = Path(tempfile.mkdtemp())
@@ -163,23 +236,24 @@ def main() -> None:
             cold.mkdir(parents=True, exist_ok=True)
             FolderStore(cold).create_marker()
             put_sparse(folder, cold, steps, arguments.size * 10**6)
+        known: set[Path] = set()
         for index, step in enumerate(steps if not arguments.sparse else ()):
             path = hot / "model" / f"step_{step}.pt"
-            torch.save(state(step, arguments.size * 10**6), path)
+            file = SparseFile(path)
+            torch.save(state(step, arguments.size * 10**6), file)
+            file.close()
             os.utime(path, (BEGUN + step,) * 2)
-            if index % 20 == 19:
+            if index % 20 == 19 or (arguments.holes and index % 3 == 2):
                 command(folder, "sync", "-q")
+            if arguments.holes:
+                dig(arguments.holes, known)
         if arguments.fetched:
             torch.save(state(EVERY, arguments.fetched * 10**6), hot / "large" / f"step_{EVERY}.pt")
+        if arguments.fetched or not arguments.sparse:
             command(folder, "sync", "-q")
         # So that every one is read from the cold tier: what lies on this disk is read from there.
         shutil.rmtree(hot / "model")
-        report(folder, "one scalar, the first time", KEY)
-        report(folder, "one scalar, again", KEY)
-        report(folder, "a scalar of each layer", ALL_KEYS)
-        if arguments.fetched:
-            seconds, _ = command(folder, "restore", "-q", "--series", "large", "--latest", "--to", "back")
-            print(f"fetching one of {arguments.fetched:,} MB: {seconds:.1f} s")
+        report(folder, arguments.rounds, arguments.fetched)
     finally:
         shutil.rmtree(folder)
 

@@ -24,8 +24,11 @@ from ckpt_tier.wiring import Wiring
 Where = Literal["hot", "cold", "cache"]
 PARALLEL = 16
 """Checkpoints that are read at once: each waits for its answers most of the time."""
-_ALONE = 2
-"""Checkpoints that are read one by one, before the others; from two `Alike` learns what changes from step to step."""
+_FIRST = 2
+"""Checkpoints of each kind that are read one after the other, before all others of it; from two, `Alike` learns what
+changes from step to step."""
+_MOST_KINDS = 8
+"""Where there are more, no two are of one kind, or few; `Alike` keeps no more either."""
 _NEAR_AMONG = 5000
 """Names that are looked at for one that was meant; a comparison costs microseconds."""
 
@@ -162,16 +165,13 @@ class Tracking:
         )
 
     def _read_all(self, patterns: Sequence[str], steps: Sequence[Step]) -> Iterator[tuple[Step, _Read]]:
-        """The last two first, one by one: the others need less, knowing what these are like."""
         alike = Alike()
-        steps, last = steps[:-_ALONE], steps[-_ALONE:]
-        for step in reversed(last):
-            yield step, _read(step, patterns, alike)
         pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="track")
         try:
-            pending = {pool.submit(_read, step, patterns, alike): step for step in reversed(steps)}
-            for future in as_completed(pending):
-                yield pending[future], future.result()
+            for together in _rounds(steps):
+                pending = {pool.submit(_read, step, patterns, alike): step for step in together}
+                for future in as_completed(pending):
+                    yield pending[future], future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -184,6 +184,26 @@ class Tracking:
             if file.content and not any(each.exit_code for each in chosen)
         ]
         self._cache.store(sound, patterns)
+
+
+def _rounds(steps: Sequence[Step]) -> Iterator[Sequence[Step]]:
+    """The newest of each kind, the next of each, then all others, which need less, knowing what these are like."""
+    newest_first = list(reversed(steps))
+    by_kind: dict[object, list[Step]] = {}
+    for step in newest_first:
+        by_kind.setdefault(_kind(step), []).append(step)
+    groups = list(by_kind.values()) if len(by_kind) <= _MOST_KINDS else [newest_first]
+    for number in range(_FIRST):
+        yield [group[number] for group in groups if number < len(group)]
+    first = {step for group in groups for step in group[:_FIRST]}
+    yield [step for step in newest_first if step not in first]
+
+
+def _kind(step: Step) -> object:
+    """What tells whether two checkpoints are of one length in all that is read: the step takes as many digits in the
+    names of records, and as many bytes in the pickle (1, 2, 4 or more)."""
+    width = sum(step.step >= limit for limit in (2**8, 2**16, 2**31))
+    return tuple(file.size for file in step.files), len(str(step.step)), width
 
 
 def _from_cache(step: Step, known: dict[str, tuple[Chosen, ...]]) -> _Read | None:
@@ -204,7 +224,8 @@ def _read(step: Step, patterns: Sequence[str], alike: Alike) -> _Read:
                 with file.open(cost) as reader:
                     found, held = choose(reader, file.path, patterns, alike)
                 chosen.append(found)
-                names = names or (*held.by_name, *(entry.name for entry in held.entries))[:_NEAR_AMONG]
+                if not found:
+                    names = names or (*held.by_name, *(entry.name for entry in held.entries))[:_NEAR_AMONG]
         except (CkptTierError, OSError) as error:
             if where == "hot" and number + 1 < len(step.places) and _has_gone(error):
                 continue

@@ -11,12 +11,16 @@ from zlib import crc32
 from ckpt_tier.formats.check import Reader
 from ckpt_tier.formats.zip_directory import Record, has_directory
 from ckpt_tier.tensors.foretelling import Foretelling
+from ckpt_tier.tensors.form import Forms
+from ckpt_tier.tensors.model import Model
 from ckpt_tier.tensors.nodes import Pickled
 from ckpt_tier.tensors.nouns import Catalogue
 from ckpt_tier.tensors.ranges import Ranges
 
 _MOST_PICKLES = 8
 """Parsed ones that are kept; each may hold some 100,000 names."""
+_MOST_MODELS = 8
+"""Files that were taken apart and are kept to compare others with."""
 _LITTLE = (6, crc32(b"little"))
 
 
@@ -26,7 +30,9 @@ class Alike:
     def __init__(self) -> None:
         self._edges: dict[str, tuple[int, int]] = {}
         self._pickles: dict[tuple[int, int], Pickled] = {}
+        self._models: dict[tuple[int, int, int], Model] = {}
         self.foretelling = Foretelling()
+        self.forms = Forms()
 
     def prepare(self, reader: Ranges, path: str) -> None:
         """Reads what will tell what the file holds, in one request where a file like it has been learnt from."""
@@ -57,6 +63,20 @@ class Alike:
         """Remembers a pickle that was read; one without a checksum can't be told from another."""
         if record.crc32 and len(self._pickles) < _MOST_PICKLES:
             self._pickles[record.size, record.crc32] = pickled
+
+    def known(self, reader: Reader, path: str) -> Catalogue | None:
+        """What the file holds, if it says the same as one that was taken apart, but for its checksums and a few
+        numbers. Raises what reading raises."""
+        for model in tuple(self._models.values()):
+            if model.fits(reader):
+                return model.catalogue(reader, path, self.foretelling)
+        return None
+
+    def keep_model(self, model: Model) -> None:
+        """Remembers a file that was taken apart."""
+        key = model.held.size_bytes, model.outline.start, model.pickle.size
+        if key in self._models or len(self._models) < _MOST_MODELS:
+            self._models[key] = model
 
     def is_little(self, record: Record) -> bool:
         """Whether the record says "little", by its length and checksum."""

@@ -21,12 +21,16 @@ from ckpt_tier.formats.zip_records import parse_local
 from ckpt_tier.tensors.alike import Alike
 from ckpt_tier.tensors.foretelling import LONGEST, Foretelling, Text
 from ckpt_tier.tensors.legacy import read_legacy
+from ckpt_tier.tensors.model import PICKLE, Model
 from ckpt_tier.tensors.nodes import Node, Opaque, Pickled
 from ckpt_tier.tensors.nouns import Catalogue, Storage, Tensor, row_major
 from ckpt_tier.tensors.opcodes import read_pickle
+from ckpt_tier.tensors.outline import outline_of
 from ckpt_tier.tensors.ranges import Cost, Ranges
 from ckpt_tier.tensors.safety import not_safely_loadable
 from ckpt_tier.tensors.tree import Entry, printable, walk
+
+BYTE_ORDER = b"byteorder"
 
 
 def catalogue(reader: Reader, path: str, alike: Alike | None = None) -> Catalogue:
@@ -89,31 +93,43 @@ def _safetensors(reader: Reader, path: str) -> Catalogue:
 
 
 def _zip(reader: Reader, path: str, alike: Alike) -> Catalogue:
+    known = alike.known(reader, path)
+    if known is not None:
+        return known
     directory = read_directory(reader)
     root = torch_root(directory)
     if root is None:
         note = "a zip file, but not one of torch: it is not looked into"
         return Catalogue(path=path, format="zip", size_bytes=reader.size, notes=(note,))
     records = {record.name: record for record in directory.records}
-    pickle = records[root + b"data.pkl"]
+    pickle = records[root + PICKLE]
     if pickle.method != STORED or pickle.is_encrypted:
         raise Rejected("its pickle is compressed, which torch never does")
     pickled = alike.pickled(pickle)
+    text = None
+    limit = min((each.offset for each in directory.records if each.offset > pickle.offset), default=directory.start)
     if pickled is None:
-        pickled = _read_pickle(reader, directory, pickle, alike.foretelling)
+        pickled, text = _read_pickle(reader, pickle, limit, alike.foretelling)
         alike.keep(pickle, pickled)
-    order = records.get(root + b"byteorder")
+    order = records.get(root + BYTE_ORDER)
     foreign = order is not None and not alike.is_little(order) and _begins_with_big(reader, order)
     notes = ["written on a big-endian machine: its tensors can't be read here"] if foreign else []
     notes += ["constants.pkl, of TorchScript, is not listed"] if root + b"constants.pkl" in records else []
     storages = _storages_of(directory, root + b"data/", readable=not foreign)
     held = _torch(reader, path, "torch-zip", pickled, storages, notes)
     proven = bool(pickle.crc32) and pickle.size <= LONGEST
-    return msgspec.structs.replace(held, tail_bytes=reader.size - directory.start, is_proven=proven)
+    held = msgspec.structs.replace(held, tail_bytes=reader.size - directory.start, is_proven=proven)
+    if proven:
+        form = alike.forms.learn(text, held.entries) if text is not None else None
+        tail = reader.read_at(directory.start, held.tail_bytes)
+        outline = outline_of(tail, directory.start, directory.records, root, BYTE_ORDER)
+        if outline is not None and outline.has(held.storages):
+            alike.keep_model(Model(outline, pickle, limit, form, held))
+    return held
 
 
-def _read_pickle(reader: Reader, directory: Directory, pickle: Record, foretelling: Foretelling) -> Pickled:
-    limit = min((each.offset for each in directory.records if each.offset > pickle.offset), default=directory.start)
+def _read_pickle(reader: Reader, pickle: Record, limit: int, foretelling: Foretelling) -> tuple[Pickled, bytes | None]:
+    """What is in it, and its bytes, unless they are many."""
     text = foretelling.text(reader, pickle, limit)
     if text is None and limit - pickle.offset <= LONGEST:
         raw = reader.read_at(pickle.offset, limit - pickle.offset)
@@ -130,7 +146,7 @@ def _read_pickle(reader: Reader, directory: Directory, pickle: Record, foretelli
     pickled = read_pickle(source, start, pickle.size)
     if pickled.end != start + pickle.size:
         raise Rejected("its pickle is damaged: bytes follow its end")
-    return pickled
+    return pickled, text
 
 
 def _begins_with_big(reader: Reader, order: Record) -> bool:

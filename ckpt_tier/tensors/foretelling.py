@@ -19,6 +19,7 @@ _MARGIN = 32
 _NEAR = 4096
 """Bytes between two places that are read along, rather than asked for in two requests."""
 _MOST_PLACES = 2
+_MOST_VARYING = 4096
 
 
 class Text(msgspec.Struct, frozen=True):
@@ -53,6 +54,18 @@ class Foretelling:
         for begin, end in places:
             data[begin:end] = reader.read_at(start + begin, end - begin)
         return bytes(data) if crc32(data) == record.crc32 else None
+
+
+def varying(one: bytes, other: bytes) -> set[int] | None:
+    """The offsets at which two texts of one length differ; None where they are many."""
+    found: set[int] = set()
+    for start in range(0, len(one), _BLOCK):
+        here, there = one[start : start + _BLOCK], other[start : start + _BLOCK]
+        if here != there:
+            found.update(start + at for at, (a, b) in enumerate(zip(here, there, strict=True)) if a != b)
+            if len(found) > _MOST_VARYING:
+                return None
+    return found
 
 
 def differing(one: bytes, other: bytes) -> list[tuple[int, int]] | None:

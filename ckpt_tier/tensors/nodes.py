@@ -20,6 +20,17 @@ class Passed:
         self.length = length
 
 
+class Blank:
+    """A number that is left open: its place in the pickle's bytes, and how `struct` unpacks it."""
+
+    __slots__ = ("begin", "end", "form")
+
+    def __init__(self, begin: int, end: int, form: str) -> None:
+        self.begin = begin
+        self.end = end
+        self.form = form
+
+
 class Opaque:
     """A tensor that is no plain view of one storage: sparse, meta, a wrapper of others."""
 

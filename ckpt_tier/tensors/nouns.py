@@ -1,5 +1,6 @@
 """What a catalogue is made of: files, tensors and the storages that they are views of."""
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -78,7 +79,7 @@ class Catalogue(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     size_bytes: int
     tensors: tuple[Tensor, ...] = ()
     entries: tuple[Entry, ...] = ()
-    storages: dict[str, Storage] = {}
+    storages: Mapping[str, Storage] = {}
     notes: tuple[str, ...] = ()
     is_proven: bool = False
     head_bytes: int = 0

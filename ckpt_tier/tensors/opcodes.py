@@ -11,8 +11,8 @@ import io
 import pickle
 import pickletools
 import struct
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, BinaryIO
 
 from ckpt_tier.formats.check import Reader, Rejected
 from ckpt_tier.formats.inert import modern_name
@@ -27,7 +27,7 @@ from ckpt_tier.formats.rebuild import (
 )
 from ckpt_tier.formats.window import Window
 from ckpt_tier.tensors.arguments import READERS, Source
-from ckpt_tier.tensors.nodes import Name, Node, Opaque, Pickled
+from ckpt_tier.tensors.nodes import Blank, Name, Node, Opaque, Pickled
 
 MOST_OPCODES = 5_000_000
 """Some seconds and half a gigabyte at the most; the state of 100,000 tensors has that many."""
@@ -46,11 +46,23 @@ def read_pickle(reader: Reader, start: int, length: int) -> Pickled:
     with io.BufferedReader(Window(reader, start, length), min(_BUFFER, max(1, length))) as file:
         source = Source(file, length)
         machine = _Machine()
-        try:
-            root = machine.run(source)
-        except _MALFORMED as error:
-            raise Rejected(f"its pickle is damaged: {ascii(str(error)[:120])[1:-1] or type(error).__name__}") from error
+        root = _run(machine, source, _TABLE)
         return Pickled(root, machine.names, machine.storages, start + file.tell())
+
+
+def read_with_blanks(text: bytes, varying: Collection[int]) -> Any:
+    """The root of the pickle, with a `Blank` for each number of a fixed width that one of the bytes at `varying` is
+    part of. Raises Rejected where it is damaged, or what it holds may depend on such a number: a tensor's size.
+    """
+    source = _Marked(io.BytesIO(text), len(text), frozenset(varying))
+    return _run(_OfBlanks(), source, _TABLE_OF_BLANKS)
+
+
+def _run(machine: "_Machine", source: Source, table: "_Table") -> Any:
+    try:
+        return machine.run(source, table)
+    except _MALFORMED as error:
+        raise Rejected(f"its pickle is damaged: {ascii(str(error)[:120])[1:-1] or type(error).__name__}") from error
 
 
 _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
@@ -70,10 +82,10 @@ class _Machine:
         self._memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
 
-    def run(self, source: Source) -> Any:
-        read, stack = source.read, self._stack
+    def run(self, source: Source, table: "_Table") -> Any:
+        read, stack = source.raw, self._stack
         for _ in range(MOST_OPCODES):
-            name, reader, act = _TABLE[read(1)]
+            name, reader, act = table[read(1)]
             argument = None if reader is None else reader(source)
             if act is not None:
                 act(self, argument)
@@ -282,11 +294,50 @@ _ACTS: dict[str, Callable[[_Machine, Any], None]] = {
     "INST": _Machine.inst, "OBJ": _Machine.obj, "REDUCE": _Machine.reduce, "NEWOBJ": _Machine.reduce,
     "NEWOBJ_EX": _Machine.newobj_ex, "PERSID": _Machine.persistent, "BINPERSID": _Machine.persistent,
 }  # fmt: skip
-_TABLE = {
+_Table = dict[bytes, tuple[str, Callable[[Any], Any] | None, Callable[[_Machine, Any], None] | None]]
+_TABLE: _Table = {
     opcode.code.encode("latin1"): (
         opcode.name,
         READERS.get(opcode.name),
         _ACTS.get(opcode.name),
     )
     for opcode in pickletools.opcodes
+}
+_TABLE[b""] = ("the end", lambda source: source.read(1), None)  # which says that it ends too early
+
+
+class _OfBlanks(_Machine):
+    """Never asks what a blank stands for: only a tensor's size and place do, and then it becomes opaque."""
+
+    def _make(self, function: Any, args: Any) -> Any:
+        made = super()._make(function, args)
+        if isinstance(made, Opaque):
+            raise ValueError("a tensor may depend on a number that is left open")  # noqa: TRY004 (the pickle's fault)
+        return made
+
+
+class _Marked(Source):
+    """A pickle of which some bytes are not to be looked at."""
+
+    def __init__(self, file: BinaryIO, size: int, varying: frozenset[int]) -> None:
+        super().__init__(file, size)
+        self._varying = varying
+
+    def number_or_blank(self, reader: Callable[[Any], Any], form: str) -> Any:
+        begin = self.tell()
+        value = reader(self)
+        end = self.tell()
+        return value if self._varying.isdisjoint(range(begin, end)) else Blank(begin, end, form)
+
+
+_WIDTHS = {"BINFLOAT": ">d", "BININT": "<i", "BININT1": "<B", "BININT2": "<H"}
+
+
+def _or_blank(reader: Callable[[Any], Any], form: str) -> Callable[[Any], Any]:
+    return lambda source: source.number_or_blank(reader, form)
+
+
+_TABLE_OF_BLANKS: _Table = {
+    code: (name, _or_blank(READERS[name], _WIDTHS[name]) if name in _WIDTHS else reader, act)
+    for code, (name, reader, act) in _TABLE.items()
 }

@@ -13,7 +13,7 @@ import msgspec
 from ckpt_tier.formats.check import Rejected
 from ckpt_tier.formats.rebuild import Storage, Tensor
 from ckpt_tier.tensors.fingerprint import Fingerprints
-from ckpt_tier.tensors.nodes import Name, Node, Opaque, Passed
+from ckpt_tier.tensors.nodes import Blank, Name, Node, Opaque, Passed
 
 DEEPEST = 64
 """Levels of nesting; real states have about ten."""
@@ -31,7 +31,7 @@ _NUMPY = {"f2": "<e", "f4": "<f", "f8": "<d", "i4": "<i", "i8": "<q", "b1": "<?"
 """NumPy's scalars, as struct unpacks them; all but big-endian machines write them so."""
 _TOLD = frozenset({"bool", "int", "float", "str", "NoneType"})
 """Types of which a value without a digest is told by its text."""
-_SIMPLE = (bool, int, float, str, bytes, type(None))
+_SIMPLE = (bool, int, float, str, bytes, type(None), Blank)
 _OF_MODULES = frozenset({"_parameters", "_buffers", "_modules"})
 """Attributes of torch.nn.Module that nobody writes: `model.0.weight`, not `model._modules.0._parameters.weight`."""
 
@@ -62,8 +62,20 @@ def walk(root: Any) -> Iterator[tuple[str, Tensor | Opaque | Entry]]:
 
     Raises Rejected where it is nested too deep, or holds too many names.
     """
-    seen: set[str] = set()
     fingerprints = Fingerprints(_MOST_DIGESTED)
+    for name, value in leaves(root):
+        yield name, value if isinstance(value, Tensor | Opaque) else _entry(name, value, fingerprints)
+
+
+def entry_of(name: str, value: Any) -> Entry:
+    """The entry that `walk` gives for a value, if it is one of `leaves`."""
+    return _entry(name, value, Fingerprints(_MOST_DIGESTED))
+
+
+def leaves(root: Any) -> Iterator[tuple[str, Any]]:
+    """As `walk`, but what is no tensor comes as it stands in the tree. What a `Blank` stands for is not asked: Rejected
+    where a name depends on one."""
+    seen: set[str] = set()
     left = _MOST_NAME_TEXT
     elements = 0
     pending: list[tuple[str, Any, int]] = [("", root, 0)]
@@ -84,7 +96,7 @@ def walk(root: Any) -> Iterator[tuple[str, Tensor | Opaque | Entry]]:
             while unique in seen:
                 unique, number = f"{name}#{number}", number + 1
             seen.add(unique)
-            yield unique, value if isinstance(value, Tensor | Opaque) else _entry(unique, value, fingerprints)
+            yield unique, value
             continue
         if depth >= DEEPEST:
             raise Rejected(f"it is nested more than {DEEPEST} levels deep, or holds itself")
@@ -210,6 +222,8 @@ def _shown(value: Any) -> str:
         return printable(value[: 2 * _LONGEST_VALUE])
     if isinstance(value, bytes):
         return f"{len(value)} bytes"
+    if isinstance(value, Blank):
+        raise Rejected("a number that is left open can't be shown")
     return _of_node(value) if isinstance(value, Node) else _of_many(value)
 
 
