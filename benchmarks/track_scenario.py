@@ -10,8 +10,9 @@ step and the learning rate, so that no two pickles are the same. To a store they
 the cold tier is a folder, and they are put there as sparse files (all weights are zero), which take no room: so their
 real size can be had. With `--holes` they are uploaded to a MinIO on this machine, and what is zero in its files is
 given back to the disk after each; the files stay what they are. `--fetched` is the size of the one that is fetched, in
-MB; 0 fetches none. Seconds are those of whole processes, imports included, each with a `state_dir` that is empty; their
-modules are compiled, as those of an installed program. Shown are the median of `--rounds`, the least and the most.
+MB; 0 fetches none. Seconds are those of whole processes, imports included, all but "again" with an empty `state_dir`;
+their modules are compiled, as those of an installed program. Shown are the median of `--rounds`, the least and the
+most.
 """
 
 import argparse
