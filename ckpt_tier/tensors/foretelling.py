@@ -13,6 +13,8 @@ from ckpt_tier.formats.zip_directory import Record
 
 LONGEST = 4 * 2**20
 """Bytes of a pickle that is kept for comparing."""
+_MOST_LENGTHS = 8
+"""Lengths of pickles of which texts are kept; those of one training have few."""
 _BLOCK = 256
 _MARGIN = 32
 """Bytes around what differs: another value may differ in more."""
@@ -36,9 +38,10 @@ class Foretelling:
         self._by_size: dict[int, tuple[Text, ...]] = {}
 
     def learn(self, text: Text) -> None:
-        """Remembers a pickle; the first two of each length count."""
+        """Remembers a pickle; the first two of each length count, and the first lengths."""
         known = self._by_size.get(len(text.data), ())
-        if len(text.data) <= LONGEST and len(known) < 2:
+        room = bool(known) or len(self._by_size) < _MOST_LENGTHS
+        if len(text.data) <= LONGEST and len(known) < 2 and room:
             self._by_size[len(text.data)] = (*known, text)
 
     def text(self, reader: Reader, record: Record, limit: int) -> bytes | None:
