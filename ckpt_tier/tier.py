@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import msgspec
 
 from ckpt_tier.config import Config, load
-from ckpt_tier.core.metrics import finite
-from ckpt_tier.core.nouns import DEFAULT_SERIES, Pass, check_name, check_save_id, check_step
+from ckpt_tier.core.nouns import DEFAULT_SERIES, check_name, check_step
 from ckpt_tier.core.saving import Decision as Decision
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import (
@@ -28,8 +27,9 @@ from ckpt_tier.errors import (
     NotFoundError,
     UsageError,
 )
+from ckpt_tier.handing_over import HandingOver
 from ckpt_tier.inbox import HIDDEN, Ticket
-from ckpt_tier.job import SAVE_ID, Passes, job_id, own_rank, world_size_here
+from ckpt_tier.job import Passes, own_rank
 from ckpt_tier.operations import HOOK_ERRORS
 from ckpt_tier.restoring import Restoration
 from ckpt_tier.restoring import Restored as Restored
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
     from ckpt_tier.core.events import Emit, Event
-    from ckpt_tier.hot.layout import Place
     from ckpt_tier.tensors.nouns import Catalogue
     from ckpt_tier.tracking import Tracked
 
@@ -145,7 +144,8 @@ class Tier:
         self._clock = self._wiring.clock
         self._overrides = {name: value for name, value in (overrides or {}).items() if value}
         self._tickets: dict[str, Ticket] = {}
-        self._passes = Passes(process_started_at() if started_at is None else started_at)
+        passes = Passes(process_started_at() if started_at is None else started_at)
+        self._hook = HandingOver(self._wiring, passes, self._complain)
         self._rejected: set[str] = set()
         self._saving = Saving(self._wiring, self._complain)
         self._may_start_worker = worker
@@ -228,7 +228,9 @@ class Tier:
                 job, stands for it, with a counter that grows when the step does not.
         """
         try:
-            self._hand_over(Path(path), step, dict(metrics or {}), series, rank, world_size, save_id)
+            ticket = self._hook.hand_over(Path(path), step, dict(metrics or {}), series, rank, world_size, save_id)
+            self._tickets[ticket.id] = ticket
+            self._saving.saved(step, ticket.series, ticket.metrics, ticket.stamp.size)
         except Exception as error:  # noqa: BLE001 (whatever it is, training goes on)
             self._complain(f"{path} was not handed over: {error}")
 
@@ -470,95 +472,6 @@ class Tier:
                 folder.mkdir(parents=folder == self.config.state_dir, exist_ok=True)
                 append_capped(folder / HOOK_ERRORS, line, HOOK_ERRORS_BYTES)
                 return
-
-    def _hand_over(
-        self,
-        path: Path,
-        step: int,
-        metrics: dict[str, float],
-        series: str | None,
-        rank: int | None,
-        world_size: int | None,
-        save_id: str | None,
-    ) -> None:
-        relative = self._relative(path)
-        matched = self._wiring.layout.match(relative) if self.config.hot.layout != "auto" else None
-        if series is not None:
-            check_name("series", series)
-        elif self.config.hot.layout != "auto":
-            series = matched.series if matched else DEFAULT_SERIES
-            if not self._wiring.layout.is_folder and path.is_dir():
-                raise UsageError(
-                    "it is a folder",
-                    f"the layout {self.config.hot.layout!r} is one of files",
-                    "hand over the file, or end [hot] layout in /",
-                )
-        rank, world_size = self._share(rank, world_size, matched)
-        for name, value in list(metrics.items()):
-            if (number := finite(value)) is None:
-                # A loss of NaN is no reason to leave the checkpoint itself unprotected.
-                self._complain(f"{path}: the metric {name}={value!r} is left out, it is not a finite number")
-                del metrics[name]
-            else:
-                metrics[name] = number
-        during = self._passes.of(series or "", rank, check_step(step))
-        identity, certain = self._save_id(save_id, during, is_share=rank is not None)
-        ticket = self._wiring.inbox.drop(
-            relative,
-            series=series or "",
-            step=step,
-            saved_at=self._clock.now(),
-            rank=rank,
-            world_size=world_size,
-            save_id=identity,
-            during=None if rank is None or certain else during,
-            metrics=metrics,
-        )
-        self._tickets[ticket.id] = ticket
-        self._saving.saved(step, series or "", metrics, ticket.stamp.size)
-
-    def _relative(self, path: Path) -> str:
-        """The path relative to the hot folder, POSIX separators; raises UsageError if it lies elsewhere."""
-        hot = self.config.hot.path
-        absolute = path.absolute()
-        if ".." in absolute.parts or not absolute.is_relative_to(hot):
-            absolute = path.resolve()
-            hot = hot.resolve()
-        if not absolute.is_relative_to(hot):
-            raise UsageError(f"it is not in the hot folder {hot}", fix="save below it, or set [hot] path")
-        return absolute.relative_to(hot).as_posix()
-
-    def _share(self, rank: int | None, world_size: int | None, matched: Place | None) -> tuple[int | None, int | None]:
-        """Which share of how many a path is; (None, None) for a whole checkpoint."""
-        if rank is None and matched is not None:
-            rank = matched.rank
-        if rank is None:
-            return None, None
-        world_size = world_size or self.config.hot.ranks or world_size_here(os.environ)
-        if world_size is None:
-            raise UsageError(
-                f"how many ranks there are beside rank {rank} is not known",
-                fix="pass world_size=, or set [hot] ranks",
-            )
-        if not 0 <= rank < world_size:
-            raise UsageError(f"rank {rank} of {world_size} is impossible", "ranks count from 0")
-        return (rank, world_size) if world_size > 1 else (None, None)
-
-    def _save_id(self, given: str | None, during: Pass, *, is_share: bool) -> tuple[str | None, bool]:
-        """The id of the save, and whether somebody gave it on purpose; one that can't be used is complained about and
-        left out."""
-        try:
-            if given is not None:
-                return check_save_id(given), True
-            if not is_share:
-                return None, False
-            if chosen := os.environ.get(SAVE_ID):
-                return check_save_id(f"{chosen}-{during.number}"), True
-            job = job_id(os.environ)
-            return (None if job is None else check_save_id(f"{job}-{during.number}")), False
-        except UsageError as error:
-            self._complain(f"no save id: {error}")
-            return None, False
 
     def _is_waiting(self, ticket: str) -> bool:
         try:
