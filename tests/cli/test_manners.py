@@ -139,3 +139,18 @@ def test_a_step_is_read_as_people_write_it(text: str, step: int) -> None:
 def test_what_is_no_step_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         parse_step(text)
+
+
+def test_torch_may_do_without_numpy_in_silence() -> None:
+    program = (
+        "import sys, warnings\n"
+        "from ckpt_tier.cli import main\n"
+        "sys.argv = ['ckpt-tier', '--version']\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n"
+        "    warnings.warn(\"Failed to initialize NumPy: No module named 'numpy' (Triggered …)\", UserWarning)\n"
+        "    warnings.warn('something else', UserWarning)\n"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    assert "something else" in said
+    assert "NumPy" not in said
