@@ -60,7 +60,8 @@ _Kind = tuple[str, frozenset[tuple[str, object]]]
 
 
 class _Pattern(msgspec.Struct, frozen=True):
-    """What requests of one kind have in common. `place`: their URL up to the key."""
+    """What requests of one kind have in common, and their answers. `place`: their URL up to the key; `fields`: for each
+    field of an answer the header, the field's name, and how it is read."""
 
     method: str
     place: str
@@ -68,6 +69,7 @@ class _Pattern(msgspec.Struct, frozen=True):
     region: str
     service: str
     stream_output: bool
+    fields: list[tuple[str, str, Callable[[str], object]]]
 
 
 class _Request(msgspec.Struct):
@@ -96,7 +98,6 @@ class Repeats:
         factory = session.get_component("response_parser_factory")
         self._parser = factory.create_parser(service.resolved_protocol)
         self._signer: Any = AUTH_TYPE_MAPS["s3v4"]
-        self._fields = {name: _fields(model.output_shape) for name, model in self._models.items()}
         self._patterns: dict[_Kind, _Pattern] = {}
         self._seen = threading.local()
         for model in self._models.values():
@@ -111,7 +112,7 @@ class Repeats:
         kind = _kind(operation, parameters)
         if request is None or kind is None or not self._wire.carries(request):
             return
-        pattern = _pattern(request, parameters)
+        pattern = _pattern(request, parameters, self._models[operation])
         if pattern is not None:
             self._patterns[kind] = pattern
 
@@ -130,7 +131,7 @@ class Repeats:
             raise self._error(operation, request, answer)
         found = {
             name: convert(answer.headers[header])
-            for header, name, convert in self._fields[operation]
+            for header, name, convert in pattern.fields
             if header in answer.headers
         }
         if not pattern.stream_output:
@@ -179,7 +180,7 @@ class Repeats:
 
 
 def _fields(shape: Any) -> list[tuple[str, str, Callable[[str], object]]]:
-    """For each field of an answer that a header says: the header, the field and how it is read."""
+    """Those fields of an answer that a header says."""
     fields = [(member.serialization, name, member.type_name) for name, member in shape.members.items()]
     return [
         (said.get("name", name).lower(), name, _READ_AS[kind])
@@ -196,7 +197,7 @@ def _kind(operation: str, parameters: Mapping[str, Any]) -> _Kind | None:
     return operation, frozenset((name, None if name in _VARYING else value) for name, value in parameters.items())
 
 
-def _pattern(request: Any, parameters: Mapping[str, Any]) -> _Pattern | None:
+def _pattern(request: Any, parameters: Mapping[str, Any], model: Any) -> _Pattern | None:
     """What to make the next request from; None where this one is of a sort that is not known here."""
     headers = {name.lower(): _text(value) for name, value in request.headers.items()}
     algorithm, _, scope = headers.get("authorization", "").partition(" Credential=")
@@ -217,6 +218,7 @@ def _pattern(request: Any, parameters: Mapping[str, Any]) -> _Pattern | None:
         region=words[-3],
         service=words[-2],
         stream_output=request.stream_output,
+        fields=_fields(model.output_shape),
     )
 
 
