@@ -4,8 +4,10 @@ botocore is used without boto3's layer of resources above it, whose import and s
 with two of its own parts replaced: together that saves more than half of what a client costs.
 """
 
+import contextlib
 import gzip
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +52,11 @@ class _Json(JSONFileLoader):
 
 
 def parse_timestamp(value: str | float) -> datetime:
-    """ISO 8601 as listings have it; everything else (dates of headers, seconds) the way botocore does."""
-    try:
-        moment = datetime.fromisoformat(str(value))
-    except ValueError:
-        return general_parse(str(value))
-    return moment if moment.tzinfo else general_parse(str(value))
+    """ISO 8601 as listings have it, and dates as headers do; everything else (seconds) the way botocore does."""
+    text = str(value)
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        with contextlib.suppress(ValueError):
+            moment = parse(text)
+            if moment.tzinfo:
+                return moment
+    return general_parse(text)

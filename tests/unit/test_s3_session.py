@@ -2,10 +2,11 @@ import json
 from pathlib import Path
 
 import pytest
+from botocore.utils import parse_timestamp as general_parse
 from botocore.exceptions import ProfileNotFound, UnknownServiceError
 from botocore.session import Session as Plain
 
-from ckpt_tier.store.s3_session import make_session
+from ckpt_tier.store.s3_session import make_session, parse_timestamp
 
 
 @pytest.mark.parametrize("service", ["s3", "sts", "sso", "sso-oidc"])
@@ -47,3 +48,28 @@ def test_models_of_the_users_own_come_first(tmp_path: Path, monkeypatch: pytest.
     loader = make_session(None, None).get_component("data_loader")
 
     assert loader.load_service_model("s3", "service-2")["metadata"]["endpointPrefix"] == "mine"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-11-27T08:01:02.345Z",
+        "2026-11-27T08:01:02+00:00",
+        "2026-11-27 08:01:02",
+        "Fri, 27 Nov 2026 08:01:02 GMT",
+        "Fri, 27 Nov 2026 08:01:02 -0000",
+        "Friday, 27-Nov-26 08:01:02 GMT",
+        "1795766462",
+        1795766462,
+        1795766462.5,
+    ],
+)
+def test_a_time_is_what_botocore_takes_it_for(text: str | float) -> None:
+    told, expected = parse_timestamp(text), general_parse(text)
+    assert told == expected
+    assert told.timestamp() == expected.timestamp()
+
+
+def test_what_is_no_time_is_refused() -> None:
+    with pytest.raises(ValueError, match="Invalid timestamp"):
+        parse_timestamp("yesterday")
