@@ -2,9 +2,9 @@ import json
 from pathlib import Path
 
 import pytest
-from botocore.utils import parse_timestamp as general_parse
 from botocore.exceptions import ProfileNotFound, UnknownServiceError
 from botocore.session import Session as Plain
+from botocore.utils import parse_timestamp as general_parse
 
 from ckpt_tier.store.s3_session import make_session, parse_timestamp
 
