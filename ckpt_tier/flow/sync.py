@@ -147,10 +147,17 @@ class Syncing:
 
     def _wait_for_one(self, until: float) -> None:
         """Returns when a delivery ends, or at `until`."""
-        clock = self._parts.clock
-        while (left := until - clock.monotonic()) > 0 and not self._line.has_ended:
-            self._line.wait(min(left, LOOK_EVERY / 2))
-            clock.sleep(0)
+        while not self._line.has_ended and self._wait_a_little(until):
+            pass
+
+    def _wait_a_little(self, until: float) -> bool:
+        """Returns when a delivery ends, or soon enough to be stopped in between. False if it is `until` already."""
+        left = until - self._parts.clock.monotonic()
+        if left <= 0:
+            return False
+        self._line.wait(min(left, LOOK_EVERY / 2))
+        self._parts.clock.sleep(0)
+        return True
 
     def _take_ended(self) -> None:
         for row in self._line.ended():
@@ -210,14 +217,10 @@ class Syncing:
     def _place_comes_free(self, action: Action, until: float) -> bool:
         """Whether the action can be begun before `until`; also for one that this look knows too little of, because its
         bytes are just being sent for another row."""
-        clock = self._parts.clock
         while action.save is not None and not self._line.is_under_way(action.save) and not self._has_place(action):
-            left = until - clock.monotonic()
-            if left <= 0:
+            if not self._wait_a_little(until):
                 return False
-            self._line.wait(min(left, LOOK_EVERY / 2))
             self._take_ended()
-            clock.sleep(0)
         return True
 
     def _act(self, action: Action) -> bool:

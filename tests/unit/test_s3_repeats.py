@@ -2,7 +2,6 @@
 
 import http.server
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,6 +10,8 @@ from ckpt_tier.errors import IntegrityError, MissingKeyError, UnavailableError
 from ckpt_tier.store.s3 import S3Store
 from ckpt_tier.store.s3_requests import S3Options
 from ckpt_tier.system.digests import crc64nvme, to_base64
+from tests import minio
+from tests.minio import set_credentials
 
 DATA = b"what the object holds"
 CRC = to_base64(crc64nvme(DATA))
@@ -56,17 +57,8 @@ class Server:
 
 
 @pytest.fixture(autouse=True)
-def _credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Iterator[None]:
-    for name, value in {
-        "AWS_ACCESS_KEY_ID": "an-id",
-        "AWS_SECRET_ACCESS_KEY": "a-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_CONFIG_FILE": str(tmp_path / "none"),
-        "AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "none"),
-        "NO_PROXY": "127.0.0.1",
-    }.items():
-        monkeypatch.setenv(name, value)
-    return
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_credentials(monkeypatch, minio.Server("none", "", access_key="an-id", secret_key="a-secret"))
 
 
 def whole(**headers: str) -> Answer:
