@@ -155,6 +155,14 @@ def s3(aws_environment: None, minio_server: Server) -> Iterator[Bucket]:
         yield bucket
 
 
+@pytest.fixture
+def s3_over_tls(minio_https: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    """A fresh bucket on a MinIO that is reached by https."""
+    set_credentials(monkeypatch, minio_https)
+    with fresh_bucket(minio_https) as bucket:
+        yield bucket
+
+
 def set_credentials(monkeypatch: pytest.MonkeyPatch, server: Server) -> None:
     """Puts a server's credentials, and nothing else of this machine's AWS set-up, into the environment."""
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):

@@ -26,9 +26,9 @@ from tests.sftp import Sftp
 PIECE = 5 * 2**20
 """The smallest that S3 takes."""
 
-KINDS = ("folder", "apart", "minio", "weak", "memory", "sftp", "object")
+KINDS = ("folder", "apart", "minio", "minio over TLS", "weak", "memory", "sftp", "object")
 ON_FSSPEC = ("memory", "sftp", "object")
-RESUMING = ("folder", "apart", "minio", "weak")
+RESUMING = ("folder", "apart", "minio", "minio over TLS", "weak")
 """The kinds whose uploads go on where they were cut off."""
 
 
@@ -178,6 +178,10 @@ def weak_s3(weak_server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bu
         yield bucket
 
 
+_BUCKETS = {"minio": "s3", "minio over TLS": "s3_over_tls", "weak": "weak_s3"}
+"""The fixtures with the buckets of those kinds that are S3."""
+
+
 @pytest.fixture(params=KINDS)
 def store_kind(request: pytest.FixtureRequest) -> str:
     """Which store the test is for."""
@@ -186,16 +190,15 @@ def store_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def store(store_kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """An empty store of each kind: a folder, one behind a process of its own, S3 on MinIO, S3 that keeps no checksums;
-    through fsspec its memory, SFTP, and what stands for an object store."""
+    """An empty store of each kind: a folder, one behind a process of its own, S3 on MinIO, plain and over TLS, S3 that
+    keeps no checksums; through fsspec its memory, SFTP, and what stands for an object store."""
     if store_kind == "folder":
         return folder_store(tmp_path / "cold")
     if store_kind == "apart":
         return apart_store(tmp_path / "cold")
     if store_kind in ON_FSSPEC:
         return fsspec_store(fsspec_url(store_kind, request, tmp_path))
-    bucket = request.getfixturevalue("s3" if store_kind == "minio" else "weak_s3")
-    return s3_store(bucket)
+    return s3_store(request.getfixturevalue(_BUCKETS[store_kind]))
 
 
 @pytest.fixture
@@ -207,4 +210,6 @@ def resuming(store_kind: str) -> bool:
 @pytest.fixture
 def verifying(store_kind: str, request: pytest.FixtureRequest) -> bool:
     """Whether the store of the test checks checksums itself: only a real MinIO does."""
+    if store_kind == "minio over TLS":
+        return True
     return store_kind == "minio" and request.getfixturevalue("minio_server").kind == "minio"

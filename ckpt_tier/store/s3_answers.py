@@ -6,11 +6,15 @@ Nearly every answer is of one plain sort, whose head is read in a tenth of the t
 
 import contextlib
 import http.client
-import socket
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+
+from ckpt_tier.store.s3_connection import Connection
+
+if TYPE_CHECKING:
+    import socket
 
 LONGEST_HEAD = 4096
 """Bytes of the longest plain head, and of the longest interim answer."""
@@ -36,17 +40,17 @@ class Answer(msgspec.Struct, frozen=True):
         return AWSResponse(url, self.status, self.headers, self.body)  # type: ignore[arg-type]
 
 
-def answer_from(sock: socket.socket, method: str, give_back: Callable[[], object]) -> Answer:
+def answer_from(connection: Connection, method: str, give_back: Callable[[], object]) -> Answer:
     """Waits for the answer to a request with `method`; `give_back` is for `Body`. Raises OSError and
     http.client.HTTPException."""
-    status, headers, response = _plain_answer(sock, method) or _any_answer(sock, method)
-    return Answer(status, headers, Body(sock, response, give_back))
+    status, headers, response = _plain_answer(connection, method) or _any_answer(connection, method)
+    return Answer(status, headers, Body(connection, response, give_back))
 
 
-def _plain_answer(sock: socket.socket, method: str) -> "tuple[int, dict[str, str], _Sized] | None":
+def _plain_answer(connection: Connection, method: str) -> "tuple[int, dict[str, str], _Sized] | None":
     """An answer of the sort that S3 gives nearly always: its head has come whole, says how long the body is, and that
     the connection stays. None for any other, of which nothing was taken then."""
-    said = sock.recv(LONGEST_HEAD, socket.MSG_PEEK)
+    said = connection.peek(LONGEST_HEAD)
     head, end, _ = said.partition(b"\r\n\r\n")
     first, *lines = head.decode("latin-1").split("\r\n")
     version, _, status = first.partition(" ")
@@ -60,16 +64,17 @@ def _plain_answer(sock: socket.socket, method: str) -> "tuple[int, dict[str, str
     plain = end and version == "HTTP/1.1" and _is_number(status[:3]) and _is_number(length)
     if not plain or int(status[:3]) not in _WITH_A_BODY or not headers.keys().isdisjoint(_UNUSUAL):
         return None
-    sock.recv(len(head) + len(end))
-    return int(status[:3]), headers, _Sized(sock, 0 if method == "HEAD" else int(length))
+    connection.drop(len(head) + len(end))
+    return int(status[:3]), headers, _Sized(connection, 0 if method == "HEAD" else int(length))
 
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdecimal()
 
 
-def _any_answer(sock: socket.socket, method: str) -> "tuple[int, dict[str, str], http.client.HTTPResponse]":
-    response = http.client.HTTPResponse(sock, method=method)
+def _any_answer(connection: Connection, method: str) -> "tuple[int, dict[str, str], http.client.HTTPResponse]":
+    # All that it asks of a socket is a file to read from.
+    response = http.client.HTTPResponse(cast("socket.socket", connection), method=method)
     try:
         response.begin()
     except BaseException:
@@ -84,8 +89,8 @@ class _Sized:
 
     will_close = False
 
-    def __init__(self, sock: socket.socket, length: int) -> None:
-        self._socket = sock
+    def __init__(self, connection: Connection, length: int) -> None:
+        self._connection = connection
         self.length = length
 
     def isclosed(self) -> bool:
@@ -100,7 +105,7 @@ class _Sized:
 
     def readinto(self, buffer: memoryview) -> int:
         wanted = buffer[: self.length]
-        count = self._socket.recv_into(wanted) if wanted else 0
+        count = self._connection.readinto(wanted) if wanted else 0
         if count == 0 and wanted:
             raise http.client.IncompleteRead(b"", self.length)
         self.length -= count
@@ -115,12 +120,12 @@ class Body:
 
     def __init__(
         self,
-        connection: socket.socket,
+        connection: Connection,
         response: "http.client.HTTPResponse | _Sized",
         give_back: Callable[[], object],
     ) -> None:
         """`give_back` is called once the body was read to its end, if the connection can be used again."""
-        self._connection: socket.socket | None = connection
+        self._connection: Connection | None = connection
         self._response = response
         self._give_back = give_back
         self._end_if_read()

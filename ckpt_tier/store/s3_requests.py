@@ -1,6 +1,7 @@
 """The line to one bucket: botocore's client, made at the first request, and the one place where requests are sent."""
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,9 +117,10 @@ class Requests:
         with self._lock:
             if self._made is None:
                 session = make_session(self.options.profile, self.options.region)
-                client = _make_client(session, self.options)
+                verify = _authorities(session, self.options)
+                client = _make_client(session, self.options, verify)
                 client.meta.events.register("after-call.s3", self._note_server)
-                self._wire.attach(client)
+                self._wire.attach(client, verify)
                 s3_listing.attach(client)
                 self._made = client, Repeats(client, session, self._wire, self._note_server)
             return self._made
@@ -132,11 +134,18 @@ class Requests:
         return {name: value for name, value in asked.items() if value is not None}
 
 
-def _make_client(session: "Session", options: S3Options) -> "S3Client":
-    from botocore.config import Config
-
+def _authorities(session: "Session", options: S3Options) -> str | Literal[True]:
+    """The file of those who may certify the server: ours, or what the AWS chain says (`AWS_CA_BUNDLE`, `ca_bundle`), or
+    `REQUESTS_CA_BUNDLE`; True for those that botocore comes with. As `botocore.args` has it."""
     if options.ca_bundle is not None and not Path(options.ca_bundle).exists():
         raise ConfigError(f"the certificate file {options.ca_bundle} is not there", fix="check `ca_bundle` in [cold]")
+    said = options.ca_bundle or session.get_config_variable("ca_bundle") or os.environ.get("REQUESTS_CA_BUNDLE")
+    return str(said) if said else True
+
+
+def _make_client(session: "Session", options: S3Options, verify: str | Literal[True]) -> "S3Client":
+    from botocore.config import Config
+
     config = Config(
         # The checksum in the headers proves the bytes; a SHA-256 over them would cost three quarters of the speed.
         s3={"payload_signing_enabled": False, "addressing_style": options.addressing},
@@ -150,9 +159,7 @@ def _make_client(session: "Session", options: S3Options) -> "S3Client":
         tcp_keepalive=True,
         user_agent_extra="ckpt-tier",
     )
-    client: Any = session.create_client(
-        "s3", endpoint_url=options.endpoint_url, verify=options.ca_bundle, config=config
-    )
+    client: Any = session.create_client("s3", endpoint_url=options.endpoint_url, verify=verify, config=config)
     return client  # type: ignore[no-any-return]
 
 

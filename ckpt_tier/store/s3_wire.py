@@ -1,33 +1,33 @@
-"""The bytes of large requests over plain HTTP by the shortest way: from the page cache into the socket, and from the
+"""Requests about objects by a short way: over connections of ours, from the page cache into the socket, and from the
 socket into the reader's buffer.
 
-botocore signs the request, and reads the answer's status, headers and errors; only how the bytes go is ours. TLS,
-proxies, and everything but the pieces of a file and the bodies of objects go by botocore's own HTTP client: see `fits`.
+botocore signs the request, and reads the answer's status, headers and errors; only how the bytes go is ours. Proxies,
+and everything but the pieces of a file and the bodies of objects, are left to botocore's own HTTP client: see `fits`.
 
-Sending doesn't read the file here, so its bytes are not compared with their checksum on the way. The store does that:
-only pieces for a store that is known to refuse wrong checksums go this way, and when it refuses one,
+Over plain HTTP, sending doesn't read the file here, so its bytes are not compared with their checksum on the way. The
+store does that: only pieces for a store that is known to refuse wrong checksums go this way, and when it refuses one,
 `PieceBody.check` tells whether the file has changed or the line was bad.
 """
 
 import functools
 import http.client
-import os
-import select
 import socket
 import threading
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from ckpt_tier.store.s3_answers import LONGEST_HEAD, Answer, answer_from, http_errors
+from ckpt_tier.store.s3_connection import Connection, PlainConnection
 from ckpt_tier.store.source_body import PieceBody
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+    from ckpt_tier.store.s3_tls import Certificates
+
 _OPERATIONS = ("PutObject", "UploadPart", "GetObject", "HeadObject")
-_BLOCK = 2**20
 _CONTINUE_TIMEOUT = 1.0
 """Seconds for which a server may think about the headers before the body is sent all the same, as botocore does:
 https://www.rfc-editor.org/rfc/rfc9110#name-expect (a client should not wait for an indefinite period)."""
@@ -36,13 +36,14 @@ _PATIENCE = 100
 _MOST_IDLE = 16
 """Connections that are kept for the next request."""
 
-_Address = tuple[str, int]
-_Idle = tuple[_Address, socket.socket]
+_Address = tuple[str, str, int]
+"""Scheme, host and port."""
+_Idle = tuple[_Address, Connection]
 
 
 class Wire:
-    """Connections to one S3 server over plain HTTP. Safe to use from several threads; each request has a connection
-    of its own until its answer was read to the end."""
+    """Connections to one S3 server. Safe to use from several threads; each request has a connection of its own until
+    its answer was read to the end."""
 
     def __init__(self, connect_timeout: float, timeout: float) -> None:
         """`timeout`: seconds for which neither a byte may be sent nor one come."""
@@ -51,28 +52,39 @@ class Wire:
         self._lock = threading.Lock()
         self._idle: list[_Idle] = []
         self._attached = False
+        self._certificates: Certificates | None = None
         weakref.finalize(self, _close_all, self._idle)
 
-    def attach(self, client: "S3Client") -> None:
-        """Carries the client's large requests from now on, if its endpoint is reached by plain HTTP, directly."""
+    def attach(self, client: "S3Client", verify: str | Literal[True]) -> None:
+        """Carries the client's requests about objects from now on, if its endpoint is reached directly. `verify` is
+        what the client goes by, too: a file of authorities, or True for botocore's."""
         from botocore.utils import get_environ_proxies
 
         url = client.meta.endpoint_url
-        if url.startswith("http://") and not get_environ_proxies(url):
-            for operation in _OPERATIONS:
-                client.meta.events.register(f"before-send.s3.{operation}", self.carry)
-            self._attached = True
+        if get_environ_proxies(url):
+            return
+        if url.startswith("https://"):
+            from ckpt_tier.store.s3_tls import Certificates
+
+            self._certificates = Certificates(verify)
+        for operation in _OPERATIONS:
+            client.meta.events.register(f"before-send.s3.{operation}", self.carry)
+        self._attached = True
 
     def carries(self, request: Any) -> bool:
         """Whether a request of botocore's went, or one like it would go, by these connections."""
-        return self._attached and fits(request)
+        return self._attached and self._knows_scheme(request.url) and fits(request)
+
+    def _knows_scheme(self, url: str) -> bool:
+        """An answer may have sent us elsewhere."""
+        return url.startswith("http://" if self._certificates is None else "https://")
 
     def carry(self, request: Any, **_: object) -> Any:
         """botocore's event before a request is sent: the answer, or None to leave the request to botocore.
 
         https://docs.aws.amazon.com/boto3/latest/guide/events.html
         """
-        if not fits(request):
+        if not (self._knows_scheme(request.url) and fits(request)):
             return None
         answer = self.exchange(request).for_botocore(request.url)
         if not request.stream_output:
@@ -82,38 +94,53 @@ class Wire:
     def exchange(self, request: Any) -> Answer:
         """Sends a request that fits, and takes the head of its answer. Raises what botocore's HTTP client would."""
         url = urlsplit(request.url)
-        address = (url.hostname or "", url.port or http.client.HTTP_PORT)
         head = _head(request, url)
-        sock = self._connection(address, request.url)
+        port = http.client.HTTP_PORT if url.scheme == "http" else http.client.HTTPS_PORT
+        address = (url.scheme, url.hostname or "", url.port or port)
+        connection = self._connection(address, request.url)
         try:
             with http_errors():
-                ended = _send(sock, head, request)
-                give_back = functools.partial(self._give_back, address, sock) if ended else sock.close
-                return answer_from(sock, request.method, give_back)
+                ended = _send(connection, head, request)
+                give_back = functools.partial(self._give_back, address, connection) if ended else connection.close
+                return answer_from(connection, request.method, give_back)
         except BaseException:
-            sock.close()
+            connection.close()
             raise
 
-    def _connection(self, address: _Address, url: str) -> socket.socket:
+    def _connection(self, address: _Address, url: str) -> Connection:
         """An idle connection that still stands, or a new one."""
-        from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError
-
         while (idle := self._take(address)) is not None:
-            if not _has_news(idle):
+            if not idle.has_come(0):
                 return idle
-            idle.close()  # the server has ended it
+            idle.close()  # the server has ended it, or it belongs to somebody else
+        return self._connected(address, url)
+
+    def _connected(self, address: _Address, url: str) -> Connection:
+        from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, SSLError
+
         try:
-            sock = socket.create_connection(address, self._connect_timeout)
+            sock = socket.create_connection(address[1:], self._connect_timeout)
         except TimeoutError as error:
             raise ConnectTimeoutError(endpoint_url=url, error=error) from error
         except OSError as error:
             raise EndpointConnectionError(endpoint_url=url, error=error) from error
-        sock.settimeout(self._timeout)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        return sock
+        if self._certificates is None:
+            sock.settimeout(self._timeout)
+            return PlainConnection(sock)
 
-    def _take(self, address: _Address) -> socket.socket | None:
+        from ckpt_tier.store.s3_tls import TlsConnection
+
+        try:
+            connection = TlsConnection(sock, self._certificates.context(), address[1])
+        except OSError as error:
+            sock.close()
+            raise SSLError(endpoint_url=url, error=error) from error
+        sock.settimeout(self._timeout)
+        return connection
+
+    def _take(self, address: _Address) -> Connection | None:
         """The connection to `address` that was used last."""
         with self._lock:
             for idle in reversed(self._idle):
@@ -122,7 +149,7 @@ class Wire:
                     return idle[1]
         return None
 
-    def _give_back(self, address: _Address, connection: socket.socket) -> None:
+    def _give_back(self, address: _Address, connection: Connection) -> None:
         """Keeps a connection whose answer was read for the next request."""
         with self._lock:
             if len(self._idle) < _MOST_IDLE:
@@ -132,10 +159,8 @@ class Wire:
 
 
 def fits(request: Any) -> bool:
-    """Whether a request (botocore's AWSPreparedRequest) goes by our connections: over plain HTTP, either the bytes of
-    an object, or a piece of a file that the store checks."""
-    if not request.url.startswith("http://"):  # an answer may have sent us elsewhere
-        return False
+    """Whether a request (botocore's AWSPreparedRequest) goes by our connections: for the bytes of an object, or with a
+    piece of a file that the store checks."""
     if request.method == "GET":
         return bool(request.stream_output)
     if request.method == "HEAD":
@@ -156,81 +181,46 @@ def _head(request: Any, url: SplitResult) -> bytes:
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
-def _send(sock: socket.socket, head: bytes, request: Any) -> bool:
+def _send(connection: Connection, head: bytes, request: Any) -> bool:
     """Sends the request. False if the server answered before it had all of it: the connection is of no more use."""
     if not isinstance(request.body, PieceBody):
-        sock.sendall(head)
+        connection.send(head)
         return True
     if "Expect" in request.headers:
-        sock.sendall(head)
-        if not _told_to_continue(sock):
+        connection.send(head)
+        if not _told_to_continue(connection):
             return False
     else:
-        sock.sendall(head, socket.MSG_MORE)
+        connection.send(head, more=True)
     try:
-        return _send_body(sock, request.body)
+        return connection.send_body(request.body, lambda: connection.has_come(0) and _interim(connection) is None)
     except (BrokenPipeError, ConnectionResetError):
         return False  # whoever hangs up may have said why
 
 
-def _told_to_continue(sock: socket.socket) -> bool:
+def _told_to_continue(connection: Connection) -> bool:
     """Whether the body is wanted: the server says so, or says nothing."""
-    while _ready(sock, select.POLLIN, _CONTINUE_TIMEOUT):
-        status = _interim(sock)
+    while connection.has_come(_CONTINUE_TIMEOUT):
+        status = _interim(connection)
         if status is None or status == b"100":
             return status is not None
     return True
 
 
-def _interim(sock: socket.socket) -> bytes | None:
+def _interim(connection: Connection) -> bytes | None:
     """Takes an interim answer (1xx) that waits to be read; its status. None where it is the final answer that waits, or
     the end of the connection."""
     for _ in range(_PATIENCE):
-        said = sock.recv(LONGEST_HEAD, socket.MSG_PEEK)
+        said = connection.peek(LONGEST_HEAD)
         head, end, _ = said.partition(b"\r\n\r\n")
         status = head[9:12]  # after "HTTP/1.1 "
         if end and status.startswith(b"1"):
-            sock.recv(len(head) + len(end))
+            connection.drop(len(head) + len(end))
             return status
         if end or len(said) in (0, LONGEST_HEAD):
             return None
         time.sleep(0.01)  # the rest of it is on its way
     return None
-
-
-def _send_body(sock: socket.socket, body: PieceBody) -> bool:
-    """Sends the piece. False if the server answered before it had all of it."""
-    for descriptor, offset, length in body.spans(_BLOCK):
-        end = offset + length
-        if _ready(sock, select.POLLIN, 0) and _interim(sock) is None:
-            return False
-        while offset < end:
-            try:
-                count = os.sendfile(sock.fileno(), descriptor, offset, end - offset)
-            except BlockingIOError:
-                events = _ready(sock, select.POLLIN | select.POLLOUT, sock.gettimeout())
-                if not events:
-                    raise TimeoutError("timed out") from None
-                if events & select.POLLIN and _interim(sock) is None:
-                    return False
-                continue
-            if count == 0:
-                raise body.cut_short(offset)
-            offset += count
-    return True
-
-
-def _ready(sock: socket.socket, events: int, timeout: float | None) -> int:
-    """Which of the events have come within `timeout` seconds; 0 for none. An error counts as both."""
-    poll = select.poll()
-    poll.register(sock, events)
-    found = poll.poll(None if timeout is None else timeout * 1000)
-    return found[0][1] if found else 0
-
-
-def _has_news(sock: socket.socket) -> bool:
-    """Whether an idle connection has something to read: it was closed, or belongs to somebody else."""
-    return bool(_ready(sock, select.POLLIN, 0))
 
 
 def _close_all(idle: list[_Idle]) -> None:

@@ -11,11 +11,12 @@ from collections.abc import Iterator
 
 from ckpt_tier.core.pieces import pieces
 from ckpt_tier.errors import CancelledError, IntegrityError, SourceChangedError
-from ckpt_tier.store.protocol import READ_BLOCK, Source, Watch
+from ckpt_tier.store.protocol import Source, Watch
 from ckpt_tier.system.digests import combine, crc64nvme, to_hex
 
 SEND_BLOCK = 2**18
-"""Python's send timeout runs per block, so slow lines need small ones."""
+"""Bytes read and sent at a time: Python's send timeout runs per block, so slow lines need small ones; and what was read
+is still in the processor's caches when it is sent."""
 
 
 @contextlib.contextmanager
@@ -70,7 +71,7 @@ class PieceBody:
     """The bytes `offset` … `offset + length` of an open source, as a file to be read once from start to end.
 
     `crc` is the CRC-64/NVME they must have; `checked_by_store` says that the store refuses others. Going back to the
-    start (botocore does so to send again) is possible; bytes are reported to `watch` the first time only. Holds 1 MiB
+    start (botocore does so to send again) is possible; bytes are reported to `watch` the first time only. Holds a block
     whatever the length. Not thread-safe. Blocks that `read` returns are valid until the next `read`.
 
     Raises, out of `read`: SourceChangedError, before the last block, when the bytes have another checksum;
@@ -99,19 +100,31 @@ class PieceBody:
         self.checked_by_store = checked_by_store
         self._buffer: memoryview | None = None  # made when something is read
         self._reported = 0
+        self._spanned = 0
         self._rewind(0)
 
-    def spans(self, most: int) -> Iterator[tuple[int, int, int]]:
-        """(descriptor, offset, length) of one run of bytes after the other, each at most `most` long, for whoever sends
-        them without reading them. What was asked for is taken as sent when the next is asked for.
+    def span(self, most: int) -> tuple[int, int, int] | None:
+        """(descriptor, offset, length) of the next run of bytes, at most `most` long, for whoever sends them without
+        reading them; None at the end. What was asked for is taken as sent when the next is asked for.
 
         Raises CancelledError when `stopped` is set or `watch` says so.
         """
-        for start in range(0, self.length, most):
+        self._position += self._spanned
+        self._report()
+        self._spanned = min(most, self.length - self._position)
+        if self._spanned == 0:
+            return None
+        self._go_on()
+        return self._descriptor, self._offset + self._position, self._spanned
+
+    def blocks(self) -> Iterator[memoryview]:
+        """The bytes in blocks; each is valid until the next is asked for, and taken as sent then. Raises what
+        `read` raises."""
+        while self._position < self.length:
             self._go_on()
-            length = min(most, self.length - start)
-            yield self._descriptor, self._offset + start, length
-            self._position = start + length
+            block = self._load()
+            yield block
+            self._position += len(block)
             self._report()
 
     def cut_short(self, offset: int) -> SourceChangedError:
@@ -128,16 +141,13 @@ class PieceBody:
         self._position = position
         self._loaded = 0  # how far blocks have been read
         self._running = 0
-        self._block = memoryview(b"")
 
     def read(self, _count: int = -1) -> memoryview:
         """The next block, of the size that suits us: urllib3 sends whatever it is given."""
         self._go_on()
         if self._position >= self.length:
             return memoryview(b"")
-        if not self._block:
-            self._load()
-        block, self._block = self._block[:SEND_BLOCK], self._block[SEND_BLOCK:]
+        block = self._load()
         self._position += len(block)
         self._report()
         return block
@@ -151,16 +161,16 @@ class PieceBody:
             fresh, self._reported = self._position - self._reported, self._position
             self._watch.moved(fresh)
 
-    def _load(self) -> None:
+    def _load(self) -> memoryview:
         if self._buffer is None:
-            self._buffer = memoryview(bytearray(min(READ_BLOCK, self.length)))
+            self._buffer = memoryview(bytearray(min(SEND_BLOCK, self.length)))
         block = self._buffer[: self.length - self._loaded]
         read_at(self._source, self._descriptor, self._offset + self._loaded, block)
         self._running = crc64nvme(block, self._running)
         self._loaded += len(block)
         if self._loaded == self.length and self._running != self._crc:
             raise changed(self._source, f"other bytes between {self._offset} and {self._offset + self.length}")
-        self._block = block
+        return block
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """To the start, where everything begins anew, or to the end, by which botocore measures the length."""

@@ -28,7 +28,7 @@ from ckpt_tier.errors import (
 from ckpt_tier.store.s3 import S3Store
 from ckpt_tier.store.s3_errors import ForbiddenError
 from ckpt_tier.store.s3_requests import S3Options
-from tests.minio import Bucket, Server, free_port, fresh_bucket, set_credentials
+from tests.minio import Bucket, Server, free_port
 from tests.proxy import Answer, Request, Trouble, refusal, troubled
 from tests.stores import PIECE, Counter, s3_store, source_of
 
@@ -370,21 +370,28 @@ def test_a_small_object_damaged_on_its_way_back_is_found(s3: Bucket, through: tu
 # How a bucket is reached
 
 
-def test_a_private_certificate_authority_is_trusted_when_it_is_named(
-    minio_https: Server, monkeypatch: pytest.MonkeyPatch, make_file: MakeFile
-) -> None:
-    set_credentials(monkeypatch, minio_https)
-    with fresh_bucket(minio_https) as bucket:
-        source = source_of(make_file(os.urandom(2 * PIECE + 5)))
-        store = s3_store(bucket)
-        store.upload(KEY, source, Counter())
-        assert read(store) == source.path.read_bytes()
+def test_a_private_certificate_authority_is_trusted_when_it_is_named(s3_over_tls: Bucket, make_file: MakeFile) -> None:
+    source = source_of(make_file(os.urandom(2 * PIECE + 5)))
+    store = s3_store(s3_over_tls)
+    store.upload(KEY, source, Counter())
+    assert read(store) == source.path.read_bytes()
 
-        with pytest.raises(ConfigError, match="not trusted") as caught:
-            s3_store(bucket, ca_bundle=None).stat(KEY)
-        assert "ca_bundle" in caught.value.fix
-        with pytest.raises(ConfigError, match="not there"):
-            s3_store(bucket, ca_bundle="/no/such/file.pem").stat(KEY)
+    with pytest.raises(ConfigError, match="not trusted") as caught:
+        s3_store(s3_over_tls, ca_bundle=None).stat(KEY)
+    assert "ca_bundle" in caught.value.fix
+    with pytest.raises(ConfigError, match="not there"):
+        s3_store(s3_over_tls, ca_bundle="/no/such/file.pem").stat(KEY)
+
+
+@pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_a_private_certificate_authority_can_be_named_by_the_environment(
+    s3_over_tls: Bucket, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    assert s3_over_tls.server.ca_bundle is not None
+    monkeypatch.setenv(variable, s3_over_tls.server.ca_bundle)
+    store = s3_store(s3_over_tls, ca_bundle=None)
+    store.put(KEY, b"small")
+    assert store.get(KEY, 5) == b"small"
 
 
 def test_the_wrong_protocol_is_said(minio_https: Server, s3: Bucket) -> None:

@@ -1,8 +1,9 @@
-"""The way of large requests over plain HTTP, against servers on loopback that answer as they are told to."""
+"""Connections of ours, plain and over TLS, against servers on loopback that answer as they are told to."""
 
 import contextlib
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,11 +13,12 @@ from typing import Any
 import msgspec
 import pytest
 from botocore.awsrequest import HeadersDict
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import EndpointConnectionError, SSLError
 
 from ckpt_tier.errors import CancelledError, SourceChangedError
 from ckpt_tier.store import s3_wire
 from ckpt_tier.store.s3 import S3Options, S3Store
+from ckpt_tier.store.s3_tls import Certificates
 from ckpt_tier.store.s3_wire import Wire, fits
 from ckpt_tier.store.source_body import PieceBody, opened
 from tests.stores import Counter, source_of
@@ -53,12 +55,15 @@ class Caller:
 class Server:
     """Answers each connection by the next handler; notes what came."""
 
+    tls: ssl.SSLContext | None = None
+
     def __init__(self, *handlers: Handler) -> None:
         self._handlers = list(handlers)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self.connections = 0
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/bucket/key?partNumber=1"
+        scheme = "https" if self.tls else "http"
+        self.url = f"{scheme}://127.0.0.1:{self._listener.getsockname()[1]}/bucket/key?partNumber=1"
 
     def __enter__(self) -> "Server":
         self._thread.start()
@@ -77,10 +82,18 @@ class Server:
             except OSError:
                 return
             self.connections += 1
-            with connection, contextlib.suppress(ConnectionError):
-                caller = Caller(connection)
-                handler(caller)
-                caller._file.close()
+            with connection, contextlib.suppress(OSError, ValueError):
+                self._answer(connection, handler)
+
+    def _answer(self, connection: socket.socket, handler: Handler) -> None:
+        ours = self.tls.wrap_socket(connection, server_side=True) if self.tls else connection
+        with ours:
+            caller = Caller(ours)
+            handler(caller)
+            caller._file.close()
+            if isinstance(ours, ssl.SSLSocket):
+                ours.settimeout(0.01)
+                ours.unwrap()  # says that this is the end, and does not wait for the other end to say so, too
 
 
 class Asked(msgspec.Struct):
@@ -105,9 +118,42 @@ def path(tmp_path: Path, data: bytes) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, Path]:
+    """What a server on loopback shows, and the file that says to believe it."""
+    import trustme
+
+    authority = trustme.CA()
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    path = tmp_path_factory.mktemp("certificate") / "ca.pem"
+    authority.cert_pem.write_to_path(str(path))
+    return served, path
+
+
+MakeWire = Callable[[float], Wire]
+
+
+@pytest.fixture(params=["plain", "TLS"])
+def make_wire(
+    request: pytest.FixtureRequest, certificate: tuple[ssl.SSLContext, Path], monkeypatch: pytest.MonkeyPatch
+) -> MakeWire:
+    """A wire to servers of one sort, which waits for so many seconds."""
+    served, authorities = certificate
+    if request.param == "TLS":
+        monkeypatch.setattr(Server, "tls", served)
+
+    def make(timeout: float) -> Wire:
+        wire = Wire(5.0, timeout)
+        wire._certificates = Certificates(str(authorities)) if request.param == "TLS" else None
+        return wire
+
+    return make
+
+
 @pytest.fixture
-def wire() -> Wire:
-    return Wire(5.0, 5.0)
+def wire(make_wire: MakeWire) -> Wire:
+    return make_wire(5.0)
 
 
 @contextlib.contextmanager
@@ -159,9 +205,9 @@ def test_a_server_that_says_continue_twice_or_not_at_all_gets_the_body_all_the_s
     def twice(caller: Caller) -> None:
         caller.head()
         caller.say(CONTINUE + b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" + CONTINUE[:9])
-        came.append(caller.body(2**20))
+        came.append(caller.body(2**18))
         caller.say(CONTINUE[9:])
-        came.append(caller.body(SIZE - 2**20))
+        came.append(caller.body(SIZE - 2**18))
         caller.say(OK)
         caller.head()  # the same connection, with no word before the body
         came.append(caller.body(SIZE))
@@ -204,12 +250,15 @@ def test_a_refusal_is_read_and_its_connection_not_used_again(wire: Wire, path: P
     assert server.connections == 2
 
 
-def test_an_idle_connection_that_the_server_has_closed_is_replaced(wire: Wire) -> None:
+@pytest.mark.parametrize("silently", [False, True])
+def test_an_idle_connection_that_the_server_has_closed_is_replaced(wire: Wire, silently: bool) -> None:
     gone = threading.Event()
 
     def once(caller: Caller) -> None:
         caller.head()
         caller.say(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst")
+        if silently:
+            caller.socket.shutdown(socket.SHUT_RDWR)
 
     def again(caller: Caller) -> None:
         caller.head()
@@ -218,7 +267,7 @@ def test_an_idle_connection_that_the_server_has_closed_is_replaced(wire: Wire) -
 
     with Server(once, again) as server:
         assert wire.carry(get(server)).content == b"first"
-        while not s3_wire._has_news(wire._idle[0][1]):
+        while not wire._idle[0][1].has_come(0):
             pass
         assert wire.carry(get(server)).content == b"second"
     assert gone.is_set()
@@ -306,7 +355,7 @@ def test_what_is_no_answer_is_an_error_of_the_line(wire: Wire, path: Path, said:
         wire.carry(put(server, body))
 
 
-def test_a_server_that_falls_silent_is_waited_for_no_longer_than_allowed(path: Path, tmp_path: Path) -> None:
+def test_a_server_that_falls_silent_is_waited_for_no_longer_than_allowed(make_wire: MakeWire, tmp_path: Path) -> None:
     done = threading.Event()
 
     def silent(caller: Caller) -> None:
@@ -317,7 +366,7 @@ def test_a_server_that_falls_silent_is_waited_for_no_longer_than_allowed(path: P
     tmp_path.joinpath("big").write_bytes(bytes(2**25))  # more than the buffers of a socket hold
     with Server(silent) as server, piece(tmp_path / "big") as body:
         with pytest.raises(TimeoutError):
-            Wire(5.0, 0.2).carry(put(server, body))
+            make_wire(0.2).carry(put(server, body))
         done.set()
 
 
@@ -374,7 +423,6 @@ def test_a_piece_is_checked_by_reading_it_once_more(path: Path, data: bytes) -> 
 def test_only_pieces_that_the_store_checks_and_bodies_of_objects_go_this_way(path: Path) -> None:
     with piece(path) as body:
         assert fits(Asked("PUT", "http://a/b", {}, body))
-        assert not fits(Asked("PUT", "https://a/b", {}, body))
         body.checked_by_store = False
         assert not fits(Asked("PUT", "http://a/b", {}, body))
     assert not fits(Asked("PUT", "http://a/b", {}, b"small"))
@@ -386,12 +434,13 @@ def test_only_pieces_that_the_store_checks_and_bodies_of_objects_go_this_way(pat
     ("url", "environment", "ours"),
     [
         ("http://127.0.0.1:9", {}, True),
-        ("https://127.0.0.1:9", {}, False),
+        ("https://127.0.0.1:9", {}, True),
+        ("https://store.invalid:9", {"https_proxy": "http://127.0.0.1:3128"}, False),
         ("http://store.invalid:9", {"http_proxy": "http://127.0.0.1:3128"}, False),
         ("http://store.invalid:9", {"http_proxy": "http://127.0.0.1:3128", "no_proxy": "store.invalid"}, True),
     ],
 )
-def test_tls_and_proxies_are_left_to_botocore(
+def test_proxies_are_left_to_botocore(
     url: str, environment: dict[str, str], ours: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", **environment}.items():
@@ -406,3 +455,46 @@ def test_tls_and_proxies_are_left_to_botocore(
 
 def _an_answer() -> Any:
     raise ConnectionError("not sent")
+
+
+def test_a_request_that_an_answer_has_sent_elsewhere_is_left_to_botocore(wire: Wire) -> None:
+    other = "http://127.0.0.1:9/x" if Server.tls else "https://127.0.0.1:9/x"
+    assert wire.carry(Asked("GET", other, HeadersDict({}), None, stream_output=True)) is None
+
+
+@pytest.mark.parametrize("make_wire", ["TLS"], indirect=True)
+@pytest.mark.parametrize("whose", ["nobody's", "another host's"])
+def test_a_server_that_can_not_show_who_it_is_gets_no_request(
+    make_wire: MakeWire, whose: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import trustme
+
+    came = []
+    wire = make_wire(5.0)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    if whose == "nobody's":
+        trustme.CA().issue_cert("127.0.0.1").configure_cert(served)
+        monkeypatch.setattr(Server, "tls", served)
+    with Server(lambda caller: came.append(caller.head())) as server:
+        asked = get(server)
+        if whose == "another host's":
+            asked.url = asked.url.replace("127.0.0.1", "localhost")
+        with pytest.raises(SSLError, match="CERTIFICATE_VERIFY_FAILED"):
+            wire.carry(asked)
+    assert not any(came)
+    assert not wire._idle
+
+
+@pytest.mark.parametrize("make_wire", ["TLS"], indirect=True)
+def test_an_end_that_the_server_has_not_said_is_no_end_of_a_body(make_wire: MakeWire) -> None:
+    """Who cuts the line must not be able to cut what came over it short."""
+
+    def cut(caller: Caller) -> None:
+        caller.head()
+        caller.say(HEAD + b"\r\nhel")
+        caller.socket.shutdown(socket.SHUT_RDWR)
+
+    with Server(cut) as server:
+        answer = make_wire(5.0).carry(get(server))
+        with pytest.raises(OSError, match=r"(?i)eof"):
+            answer.raw.read()
