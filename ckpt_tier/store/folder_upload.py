@@ -1,5 +1,5 @@
 """A file into a folder: written under a name nobody looks at, flushed, read back past the cache, then published
-without replacing anything."""
+without replacing anything. Of a large file a stretch is read back while the next is written."""
 
 import contextlib
 import errno
@@ -18,14 +18,12 @@ from ckpt_tier.errors import (
     UnavailableError,
 )
 from ckpt_tier.store.folder_paths import TEMPORARY, Root
+from ckpt_tier.store.folder_read_back import Cut, good_pieces, prove, proving_beside, span
 from ckpt_tier.store.protocol import Source, Watch
 from ckpt_tier.store.source_body import changed, checked_pieces, opened, read_at
 from ckpt_tier.system.clock import random_id
 from ckpt_tier.system.digests import crc64nvme
-from ckpt_tier.system.durable import flush, forget_cached, fsync_folder, make_folders, publish, write_all
-
-Cut = list[tuple[int, int, int]]
-"""(offset, length, CRC) of each piece."""
+from ckpt_tier.system.durable import flush, fsync_folder, make_folders, publish, write_all
 
 _BLOCK = 2**20
 _FLUSH_EVERY = 64 * 2**20
@@ -72,10 +70,9 @@ def already_there(target: Path, source: Source, cut: Cut, watch: Watch) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     try:
-        if os.fstat(descriptor).st_size == source.size:
-            forget_cached(descriptor)
-            if _good_pieces(descriptor, cut, watch) == len(cut):
-                return True
+        same_size = os.fstat(descriptor).st_size == source.size
+        if same_size and good_pieces(descriptor, cut, lambda: watch.moved(0)) == len(cut):
+            return True
     finally:
         os.close(descriptor)
     raise KeyExistsError(
@@ -174,28 +171,44 @@ def is_still(path: Path, descriptor: int) -> bool:
 
 def _fill(descriptor: int, temporary: Path, source: Source, cut: Cut, watch: Watch) -> None:
     """Brings the temporary file to the source's content, flushed and read back."""
-    good = _good_pieces(descriptor, cut, watch)
-    kept = sum(length for _, length, _ in cut[:good])
+    good = _taken_over(descriptor, temporary, cut, watch)
+    flushed: Cut = []
+    with opened(source) as original:
+        for stretch in _stretches(cut[good:]):
+            with proving_beside(descriptor, temporary, flushed, watch):
+                for offset, length, crc in stretch:
+                    if _copy(source, original, descriptor, offset, length, watch) != crc:
+                        raise changed(source, f"other bytes between {offset} and {offset + length}")
+                _flush(descriptor, temporary)
+            flushed = stretch
+    # Nothing is left to do beside the last, so a file of one stretch takes no thread.
+    prove(descriptor, temporary, flushed, lambda: watch.moved(0))
+
+
+def _taken_over(descriptor: int, temporary: Path, cut: Cut, watch: Watch) -> int:
+    """How many pieces of an earlier attempt's file are good, now flushed and read back; the rest is cut off."""
+    if os.fstat(descriptor).st_size == 0:
+        return 0
+    _flush(descriptor, temporary)  # what a killed process wrote last may be nowhere but in the cache
+    good = good_pieces(descriptor, cut, lambda: watch.moved(0))
+    kept = span(cut[:good])
     if kept:
         watch.resumed(kept)
     os.ftruncate(descriptor, kept)
-    with opened(source) as original:
-        unflushed = 0
-        for offset, length, crc in cut[good:]:
-            if _copy(source, original, descriptor, offset, length, watch) != crc:
-                raise changed(source, f"other bytes between {offset} and {offset + length}")
-            unflushed += length
-            if unflushed >= _FLUSH_EVERY:
-                _flush(descriptor, temporary)
-                unflushed = 0
     _flush(descriptor, temporary)
-    forget_cached(descriptor)
-    if _good_pieces(descriptor, cut, watch) != len(cut):
-        raise IntegrityError(
-            f"{temporary} came back with other bytes than were written",
-            "",
-            "check the disk or mount; it is written anew",
-        )
+    return good
+
+
+def _stretches(cut: Cut) -> Iterator[Cut]:
+    """The pieces in runs, each of which is flushed at its end."""
+    stretch: Cut = []
+    for piece in cut:
+        stretch.append(piece)
+        if span(stretch) >= _FLUSH_EVERY:
+            yield stretch
+            stretch = []
+    if stretch:
+        yield stretch
 
 
 def _flush(descriptor: int, temporary: Path) -> None:
@@ -222,21 +235,3 @@ def _copy(source: Source, original: int, descriptor: int, offset: int, length: i
         write_all(descriptor, block, position)
         watch.moved(len(block))
     return crc
-
-
-def _good_pieces(descriptor: int, cut: Cut, watch: Watch) -> int:
-    """How many pieces at the start of a file are the source's, by reading them."""
-    size = os.fstat(descriptor).st_size
-    buffer = memoryview(bytearray(min(_BLOCK, max(size, 1))))
-    for number, (offset, length, expected) in enumerate(cut):
-        if offset + length > size:
-            return number
-        crc = 0
-        for position in range(offset, offset + length, _BLOCK):
-            block = buffer[: offset + length - position]
-            count = os.preadv(descriptor, [block], position)
-            crc = crc64nvme(block[:count], crc)
-            watch.moved(0)
-        if crc != expected:
-            return number
-    return len(cut)

@@ -129,7 +129,8 @@ def flush(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def forget_cached(descriptor: int) -> None:
-    """Drops an open, flushed file from the page cache, so that reading it reads the medium. A request, not a command:
-    pages that somebody maps or that a file system keeps for itself stay."""
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+def forget_cached(descriptor: int, offset: int, length: int) -> None:
+    """Drops a flushed range of an open file from the page cache, so that reading it reads the medium; a page that lies
+    in it only in part stays. A request, not a command: pages that somebody maps or that a file system keeps for itself
+    stay, too."""
+    os.posix_fadvise(descriptor, offset, length, os.POSIX_FADV_DONTNEED)

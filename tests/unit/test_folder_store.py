@@ -25,9 +25,10 @@ from ckpt_tier.errors import (
     UnavailableError,
     UsageError,
 )
-from ckpt_tier.store import folder_leftovers, folder_upload
+from ckpt_tier.store import folder_leftovers, folder_read_back, folder_upload
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.system import durable
+from ckpt_tier.system.digests import crc64nvme
 from tests.stores import PIECE, Counter, folder_store, source_of
 
 MakeFile = Callable[[bytes], Path]
@@ -310,11 +311,13 @@ from tests.stores import PIECE, Counter, folder_store, source_of
 
 FIBMAP = 1  # linux/fs.h: a file's block to the disk's
 BLOCK = 4096
-mounted, disk, path = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
+mounted, disk, path, stretch = Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
 store = folder_store(mounted / "cold")
 
 def rot(descriptor):
     durable.flush(descriptor)
+    if os.fstat(descriptor).st_size != min(max(2 * PIECE, stretch), path.stat().st_size):
+        return
     block = fcntl.ioctl(descriptor, FIBMAP, struct.pack("I", PIECE // BLOCK + 3))
     raw = os.open(disk, os.O_RDWR)
     where = struct.unpack("I", block)[0] * BLOCK
@@ -325,6 +328,7 @@ def rot(descriptor):
     print("the cache is good:", os.pread(descriptor, 1, there) == path.read_bytes()[there : there + 1])
 
 folder_upload.flush = rot
+folder_upload._FLUSH_EVERY = stretch
 try:
     store.upload("a/b", source_of(path), Counter())
 except IntegrityError as error:
@@ -333,7 +337,10 @@ except IntegrityError as error:
 
 
 @pytest.mark.slow
-def test_a_byte_that_the_disk_flipped_is_found_past_the_cache(tmp_path: Path, make_file: MakeFile) -> None:
+@pytest.mark.parametrize("stretch", [PIECE, 64 * 2**20], ids=["beside the writing", "behind it"])
+def test_a_byte_that_the_disk_flipped_is_found_past_the_cache(
+    tmp_path: Path, make_file: MakeFile, stretch: int
+) -> None:
     """A real disk image: the byte is flipped below the file system, and what the cache holds stays good."""
     image, mounted = tmp_path / "image", tmp_path / "disk"
     mounted.mkdir()
@@ -343,7 +350,7 @@ def test_a_byte_that_the_disk_flipped_is_found_past_the_cache(tmp_path: Path, ma
     script = tmp_path / "script.py"
     script.write_text(ROTTING_DISK)
     own_mount = f"mkfs.ext4 -q -b 4096 {image} && disk=$(losetup --find --show {image}) && mount $disk {mounted}"
-    run_there = f"{own_mount} || exit 77; {sys.executable} {script} {mounted} $disk {path}; code=$?"
+    run_there = f"{own_mount} || exit 77; {sys.executable} {script} {mounted} $disk {path} {stretch}; code=$?"
     run = subprocess.run(
         ["unshare", "--mount", "sh", "-c", f"{run_there}; umount {mounted}; losetup --detach $disk; exit $code"],
         capture_output=True,
@@ -383,6 +390,187 @@ def test_a_long_file_is_flushed_as_it_goes(
     monkeypatch.setattr(folder_upload, "flush", seen)
     store.upload(KEY, source_of(make_file(os.urandom(5 * PIECE))), Counter())
     assert sizes == [2 * PIECE, 4 * PIECE, 5 * PIECE]
+
+
+def readers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("ckpt-tier-read-back")]
+
+
+@pytest.fixture
+def short_stretches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece is a stretch of its own."""
+    monkeypatch.setattr(folder_upload, "_FLUSH_EVERY", PIECE)
+
+
+def before_each_block_read_back(monkeypatch: pytest.MonkeyPatch, do: Callable[[], None]) -> None:
+    def doing(block: memoryview, crc: int) -> int:
+        do()
+        return crc64nvme(block, crc)
+
+    monkeypatch.setattr(folder_read_back, "crc64nvme", doing)
+
+
+@pytest.mark.usefixtures("short_stretches")
+def test_a_stretch_is_read_back_while_the_next_is_written_and_the_last_without_a_thread(
+    store: FolderStore, root: Path, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.urandom(3 * PIECE)
+    together = threading.Barrier(2, timeout=30)
+
+    class Writing(Counter):
+        def moved(self, count: int) -> None:
+            super().moved(count)
+            if self.moved_bytes in (PIECE + 2**20, 2 * PIECE + 2**20) and count:
+                together.wait()
+
+    blocks = {True: 0, False: 0}
+
+    def read() -> None:
+        here = threading.current_thread() is threading.main_thread()
+        blocks[here] += 1
+        if not here and blocks[here] % 5 == 1:
+            together.wait()
+
+    before_each_block_read_back(monkeypatch, read)
+    store.upload(KEY, source_of(make_file(data)), Writing())
+    assert blocks == {False: 10, True: 5}
+    assert readers() == []
+    assert (root / KEY).read_bytes() == data
+
+
+@pytest.mark.usefixtures("short_stretches")
+@pytest.mark.parametrize(("rotten", "written"), [(0, 2), (1, 3), (2, 4), (3, 4)])
+def test_the_first_stretch_that_comes_back_wrong_ends_the_upload(
+    store: FolderStore, root: Path, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch, rotten: int, written: int
+) -> None:
+    source = source_of(make_file(os.urandom(4 * PIECE)))
+
+    def lying(descriptor: int) -> None:
+        durable.flush(descriptor)
+        if os.fstat(descriptor).st_size == (rotten + 1) * PIECE:
+            os.pwrite(descriptor, b"rotten", rotten * PIECE + 5)
+
+    monkeypatch.setattr(folder_upload, "flush", lying)
+    counter = Counter()
+    with pytest.raises(IntegrityError, match="came back with other bytes"):
+        store.upload(KEY, source, counter)
+    assert counter.moved_bytes == written * PIECE
+    assert list(store.list("")) == []
+    assert partials(root) == []
+    assert readers() == []
+
+
+@pytest.mark.usefixtures("short_stretches")
+def test_a_flush_that_fails_while_the_stretch_before_is_read_back_ends_the_reading(
+    store: FolderStore, root: Path, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, failing = threading.Event(), threading.Event()
+    blocks = 0
+
+    def read() -> None:
+        nonlocal blocks
+        blocks += 1
+        reading.set()
+        assert failing.wait(30)
+
+    def flush(descriptor: int) -> None:
+        if os.fstat(descriptor).st_size == 2 * PIECE:
+            assert reading.wait(30)
+            threading.Timer(0.2, failing.set).start()  # the error comes first
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        durable.flush(descriptor)
+
+    before_each_block_read_back(monkeypatch, read)
+    monkeypatch.setattr(folder_upload, "flush", flush)
+    with pytest.raises(UnavailableError, match="could not be flushed"):
+        store.upload(KEY, source_of(make_file(os.urandom(3 * PIECE))), Counter())
+    assert blocks == 1
+    assert readers() == []
+    assert partials(root) == []
+    assert list(store.list("")) == []
+
+
+@pytest.mark.usefixtures("short_stretches")
+def test_a_disk_that_cannot_read_a_stretch_back_is_said_as_what_it_is(
+    store: FolderStore, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    before_each_block_read_back(monkeypatch, unreadable)
+    with pytest.raises(UnavailableError, match="can't be reached"):
+        store.upload(KEY, source_of(make_file(os.urandom(3 * PIECE))), Counter())
+    assert list(store.list("")) == []
+    assert readers() == []
+
+
+@pytest.mark.usefixtures("short_stretches")
+def test_waiting_for_what_is_read_back_can_be_stopped_and_gives_signs_of_life_to_the_calling_thread(
+    store: FolderStore, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(make_file(os.urandom(2 * PIECE)))
+    written = threading.Event()
+    callers: set[threading.Thread] = set()
+    readers_seen: set[threading.Thread] = set()
+
+    class Stopping(Counter):
+        def moved(self, count: int) -> None:
+            super().moved(count)
+            callers.add(threading.current_thread())
+            if count == 0:
+                raise CancelledError("stopped by the test")
+
+    def flush(descriptor: int) -> None:
+        durable.flush(descriptor)
+        if os.fstat(descriptor).st_size == source.size:
+            written.set()
+
+    def slow() -> None:
+        readers_seen.add(threading.current_thread())
+        assert written.wait(30)
+        time.sleep(0.2)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder_upload, "flush", flush)
+        before_each_block_read_back(patched, slow)
+        with pytest.raises(CancelledError):
+            store.upload(KEY, source, Stopping())
+    assert callers == {threading.current_thread()}
+    assert callers.isdisjoint(readers_seen)
+    assert readers() == []
+    assert list(store.list("")) == []
+    counter = Counter()
+    store.upload(KEY, source, counter)
+    assert counter.resumed_bytes == source.size
+
+
+def test_what_an_earlier_attempt_left_is_flushed_and_read_past_the_cache_and_then_not_again(
+    store: FolderStore, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(make_file(os.urandom(4 * PIECE)))
+    with pytest.raises(CancelledError):
+        store.upload(KEY, source, Counter(stop_after=3 * PIECE))
+    done: list[str] = []
+
+    def flush(descriptor: int) -> None:
+        done.append("flush")
+        durable.flush(descriptor)
+
+    def forget(descriptor: int, offset: int, length: int) -> None:
+        done.append(f"forget {offset // PIECE}+{length // PIECE}")
+        durable.forget_cached(descriptor, offset, length)
+
+    def read() -> None:
+        if done[-1] != "read":
+            done.append("read")
+
+    monkeypatch.setattr(folder_upload, "flush", flush)
+    monkeypatch.setattr(folder_read_back, "forget_cached", forget)
+    before_each_block_read_back(monkeypatch, read)
+    counter = Counter()
+    store.upload(KEY, source, counter)
+    assert done == ["flush", "forget 0+4", "read", "flush", "flush", "forget 3+1", "read"]
+    assert counter.resumed_bytes == 3 * PIECE
 
 
 def test_what_appears_under_the_key_meanwhile_is_not_replaced(
