@@ -155,7 +155,7 @@ class Wiring:
         UnavailableError."""
         from ckpt_tier.flow.config_copy import keep_copy
         from ckpt_tier.flow.interrupted import recover_evictions
-        from ckpt_tier.flow.meter import Pace
+        from ckpt_tier.flow.meter import Bandwidth
         from ckpt_tier.flow.placing import finish
         from ckpt_tier.flow.sync import Syncing
 
@@ -167,7 +167,7 @@ class Wiring:
                 journal.put(msgspec.structs.replace(save, retry_at=0.0))  # somebody starts it: the cause may be mended
             recover_evictions(parts, layout)
             finish(self.config.hot.path, self.clock, emit)
-            pace = Pace(self.config.upload.bandwidth, self.clock)
+            pace = Bandwidth(self.config.upload.bandwidth, self.clock)
 
             def join() -> None:
                 keep_copy(parts, self.begin_run().run)

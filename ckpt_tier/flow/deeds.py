@@ -1,5 +1,6 @@
 """The actions that the thread that looks carries out itself: all but deliveries."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -26,6 +27,8 @@ class Deeds:
     parts: Parts
     known: Known
     put_off: PutOff
+    between: Callable[[], None]
+    """Called now and then while a file is validated."""
 
     def do(self, action: Action) -> bool:
         """Carries one action out, or says why not. False if it is about no save and needs one."""
@@ -57,7 +60,7 @@ class Deeds:
     def _carry_out(self, action: Action, save: Save) -> None:
         match action.kind:
             case Kind.VALIDATE:
-                if take_up(self.parts, save) is None:
+                if take_up(self.parts, save, self.between) is None:
                     self.put_off.postpone(save.path)
             case Kind.EVICT:
                 if not evict.evict(self.parts, save, action.reason):

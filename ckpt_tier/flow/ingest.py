@@ -1,6 +1,7 @@
 """Taking up a save: reading each of its files once, for validation and checksums alike."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -41,18 +42,19 @@ def locate(parts: HotParts, file: SavedFile) -> Path:
     raise SourceChangedError(f"{file.path} is gone or was replaced")
 
 
-def take_up(parts: HotParts, save: Save) -> Save | None:
+def take_up(parts: HotParts, save: Save, between: Callable[[], None] = lambda: None) -> Save | None:
     """Validates a save and notes the outcome in the journal: VALIDATED or REJECTED.
 
     None if a file is open for writing, or changed while it was read: then nothing is noted, and it is looked at
-    again. Raises CancelledError when asked to stop.
+    again. `between` is called after every few MiB, for what can't wait until a large file was read. Raises
+    CancelledError when asked to stop.
     """
     begun = parts.clock.monotonic()
     files: list[SavedFile] = []
     findings: list[tuple[str, Findings]] = []
     for file in save.files:
         try:
-            found = _validated(parts, file)
+            found = _validated(parts, file, between)
         except FileNotFoundError:
             return None
         except SourceChangedError as error:
@@ -98,12 +100,17 @@ def take_up(parts: HotParts, save: Save) -> Save | None:
     )
 
 
-def _validated(parts: HotParts, file: SavedFile) -> ValidatedFile | None:
+def _validated(parts: HotParts, file: SavedFile, between: Callable[[], None]) -> ValidatedFile | None:
     """What validation finds in a file; None if it is open for writing. Raises what `validate` raises."""
     settings = parts.config.validate
     source = locate(parts, file)
     if is_open_for_writing(source):
         return None
+
+    def stop() -> None:
+        parts.clock.sleep(0)
+        between()
+
     return validate(
         source,
         level=Level(settings.level),
@@ -111,7 +118,7 @@ def _validated(parts: HotParts, file: SavedFile) -> ValidatedFile | None:
         non_finite=settings.non_finite,
         custom=settings.custom,
         custom_folder=parts.config.file.parent if parts.config.file else None,
-        stop=lambda: parts.clock.sleep(0),
+        stop=stop,
     )
 
 

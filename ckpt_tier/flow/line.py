@@ -1,24 +1,28 @@
 """The deliveries under way, so many at a time that a kill wastes little."""
 
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 
+from ckpt_tier.flow.meter import Counting, Pace
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.journal.saves import Save
 
 JOBS = 4
 """Pieces in flight, and so the most that a kill can waste: four small checkpoints or files at the same time, or one
-large."""
+large. What is only committed still, after the last of its bytes has gone, takes no place in the line."""
 
 
 class Line:
     """The line to the cold tier. To be used by one thread; each delivery has a thread of its own."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, pace: Pace) -> None:
         self._journal = journal
-        self._pool = ThreadPoolExecutor(JOBS, thread_name_prefix="upload")
+        self._pace = pace
+        self._pool = ThreadPoolExecutor(2 * JOBS, thread_name_prefix="upload")
         self._deliveries: dict[int, Future[Save | None]] = {}
         self._widths: dict[int, int] = {}
+        self._news = threading.Event()
 
     def close(self) -> None:
         """Returns once no delivery is under way any more; none begins after that."""
@@ -31,13 +35,21 @@ class Line:
 
     def has_place_for(self, save: Save) -> bool:
         """Whether the save can be delivered now."""
-        used = sum(self._widths[row] for row in self._deliveries)
+        used = sum(self._widths.values())
         return used + _width(save) <= JOBS and not self.is_under_way(save)
 
-    def begin(self, save: Save, deliver: Callable[[], Save | None]) -> None:
+    def begin(self, save: Save, deliver: Callable[[Pace], Save | None]) -> None:
         """Delivers in a thread. `deliver` returns the row as it ends, None if it was stopped."""
         self._widths[save.id] = _width(save)
-        self._deliveries[save.id] = self._pool.submit(deliver)
+        pace = Counting(self._pace, save.size, lambda: self._leaves(save))
+        delivery = self._pool.submit(deliver, pace)
+        delivery.add_done_callback(lambda _: self._news.set())
+        self._deliveries[save.id] = delivery
+
+    def _leaves(self, save: Save) -> None:
+        """The last of its bytes has gone."""
+        self._widths[save.id] = 0
+        self._news.set()
 
     @property
     def has_ended(self) -> bool:
@@ -48,14 +60,15 @@ class Line:
         """The rows of the deliveries that have ended since the last call. Raises what a delivery raised."""
         for row, delivery in list(self._deliveries.items()):
             if delivery.done():
-                del self._deliveries[row]
+                del self._deliveries[row], self._widths[row]
                 save = delivery.result()
                 if save is not None:
                     yield save
 
     def wait(self, seconds: float) -> None:
-        """Returns when a delivery ends, at the latest after so many seconds."""
-        wait(self._deliveries.values(), timeout=seconds, return_when=FIRST_COMPLETED)
+        """Returns when a delivery ends or leaves a place free, at the latest after so many seconds."""
+        self._news.wait(seconds)
+        self._news.clear()
 
     def is_under_way(self, save: Save) -> bool:
         """Whether the same bytes, saved twice, are being sent for their other row: then this one adopts them."""

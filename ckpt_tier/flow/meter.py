@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from typing import Protocol
 
 from ckpt_tier.core.events import Emit, Moved
 from ckpt_tier.system.clock import Clock
@@ -10,8 +11,15 @@ REPORT_BYTES = 4 * 2**20
 """Progress is reported once per so many bytes."""
 
 
-class Pace:
-    """A bandwidth limit shared by all transfers of a process: a bucket that holds a quarter of a second.
+class Pace(Protocol):
+    """Says when more bytes may go."""
+
+    def take(self, count: int) -> None:
+        """Waits until `count` more bytes may go; raises CancelledError when asked to stop."""
+
+
+class Bandwidth:
+    """A `Pace`: a bandwidth limit shared by all transfers of a process: a bucket that holds a quarter of a second.
 
     Safe to use from several threads.
     """
@@ -23,7 +31,6 @@ class Pace:
         self._free_at = 0.0
 
     def take(self, count: int) -> None:
-        """Waits until `count` more bytes may go; raises CancelledError when asked to stop."""
         wait = 0.0
         if self._rate:
             with self._lock:
@@ -31,6 +38,25 @@ class Pace:
                 self._free_at = max(self._free_at, now - 0.25) + count / self._rate
                 wait = self._free_at - now
         self._clock.sleep(wait)
+
+
+class Counting:
+    """A `Pace` of one delivery, which says once that the last of its bytes has gone. Safe to use from several
+    threads."""
+
+    def __init__(self, pace: Pace, size: int, all_gone: Callable[[], None]) -> None:
+        self._pace = pace
+        self._left = size
+        self._all_gone = all_gone
+        self._lock = threading.Lock()
+
+    def take(self, count: int) -> None:
+        with self._lock:
+            was_last = 0 < self._left <= count
+            self._left -= count
+        if was_last:
+            self._all_gone()
+        self._pace.take(count)
 
 
 class Meter:

@@ -22,7 +22,7 @@ from ckpt_tier.core.units import format_size
 from ckpt_tier.errors import NoSpaceError, NotFoundError, UsageError
 from ckpt_tier.flow.fetch import PIECE, Fetching
 from ckpt_tier.flow.line import JOBS
-from ckpt_tier.flow.meter import Meter, Pace, file_meter
+from ckpt_tier.flow.meter import Bandwidth, Meter, file_meter
 from ckpt_tier.flow.placing import (
     destination_lock,
     finish_locked,
@@ -151,7 +151,7 @@ def _stage_all(
     _check_space(root, staged)
     meters = {
         file: file_meter(
-            emit, Pace(None, clock), series=manifest.series, step=manifest.step, path=file.path, size=file.size
+            emit, Bandwidth(None, clock), series=manifest.series, step=manifest.step, path=file.path, size=file.size
         )
         for file in wanted
     }

@@ -4,7 +4,7 @@ One thread looks, validates and evicts; a few others upload and commit. Only the
 only on rows that are still as it saw them.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Self
 
@@ -52,11 +52,11 @@ class Syncing:
         """`join` makes sure that the run in the cold tier is the one that `parts` expect; it raises otherwise."""
         self._parts = parts
         self._layout = layout
-        self._pace = pace
         self._known = Known(parts, layout, join)
         self._put_off = PutOff(parts.clock)
-        self._deeds = Deeds(parts, self._known, self._put_off)
-        self._line = Line(parts.journal)
+        self._deeds = Deeds(parts, self._known, self._put_off, between=self._begin_those_with_a_place)
+        self._line = Line(parts.journal, pace)
+        self._queued: deque[Action] = deque()
         self._announcer = Announcer(parts.emit)
         self._unsettled = False
 
@@ -196,20 +196,28 @@ class Syncing:
         """True if anything was done. What finds no place in the line gets the next one that comes free before
         `until`."""
         acted = False
-        queued: list[Action] = []
+        self._queued.clear()
         for action in due:
             self._parts.clock.sleep(0)
             if self._parts.clock.monotonic() > until:
                 return acted
-            if action.kind in _DELIVERED and (queued or not self._has_place(action)):
-                queued.append(action)
+            if action.kind in _DELIVERED and (self._queued or not self._has_place(action)):
+                self._queued.append(action)
             else:
                 acted |= self._act(action)
-        for action in queued:
-            if not self._place_comes_free(action, until):
-                break
-            acted |= self._is_due(action) and self._act(action)
+        while self._queued and self._place_comes_free(self._queued[0], until):
+            acted |= self._begin_next()
         return acted
+
+    def _begin_those_with_a_place(self) -> None:
+        """What waits for a place in the line is not to wait for a large file to be validated, too."""
+        self._take_ended()
+        while self._queued and self._has_place(self._queued[0]):
+            self._begin_next()
+
+    def _begin_next(self) -> bool:
+        action = self._queued.popleft()
+        return self._is_due(action) and self._act(action)
 
     def _has_place(self, action: Action) -> bool:
         return action.save is not None and self._line.has_place_for(action.save)
@@ -235,7 +243,7 @@ class Syncing:
     def _deliver(self, save: Save, kind: Kind) -> bool:
         if not self._line.has_place_for(save):
             return False
-        self._line.begin(save, lambda: deliver(self._parts, self._known, self._pace, save, kind))
+        self._line.begin(save, lambda pace: deliver(self._parts, self._known, pace, save, kind))
         return True
 
     def _delivered(self, row: Save) -> None:

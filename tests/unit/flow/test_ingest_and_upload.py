@@ -11,7 +11,7 @@ from ckpt_tier.core.events import Changed
 from ckpt_tier.core.states import State
 from ckpt_tier.errors import ConfigError, SourceChangedError
 from ckpt_tier.flow.ingest import locate, set_aside, take_up
-from ckpt_tier.flow.meter import Pace
+from ckpt_tier.flow.meter import Bandwidth
 from ckpt_tier.flow.parts import Parts
 from ckpt_tier.flow.upload import manifest_of, upload
 from ckpt_tier.hot.scan import stamp_in
@@ -70,7 +70,7 @@ def test_a_validated_row_holds_all_that_the_upload_needs(tiers: TwoTiers, parts:
     assert row.findings is not None
     assert file.digest.size == len(checkpoint(1))
     assert manifest_of(parts, row) == manifest_of(parts, row), "the same row always gives the same manifest"
-    assert upload(parts, row, Pace(None, tiers.clock)).state is State.UPLOADED
+    assert upload(parts, row, Bandwidth(None, tiers.clock)).state is State.UPLOADED
 
 
 def test_what_was_not_validated_is_not_sent(tiers: TwoTiers, parts: Parts) -> None:
@@ -83,7 +83,7 @@ def test_what_was_not_validated_is_not_sent(tiers: TwoTiers, parts: Parts) -> No
         {"files": (msgspec.structs.replace(file, pieces=None),)},
     ):
         with pytest.raises(SourceChangedError, match="has not been validated"):
-            upload(parts, msgspec.structs.replace(row, **missing), Pace(None, tiers.clock))
+            upload(parts, msgspec.structs.replace(row, **missing), Bandwidth(None, tiers.clock))
     assert list(tiers.objects()) == ["run/run.json"]
 
 

@@ -4,14 +4,14 @@ import pytest
 
 from ckpt_tier.core.events import Event, Moved
 from ckpt_tier.errors import CancelledError, IntegrityError, UnavailableError
-from ckpt_tier.flow.meter import REPORT_BYTES, Pace, file_meter
+from ckpt_tier.flow.meter import REPORT_BYTES, Bandwidth, Counting, file_meter
 from ckpt_tier.flow.retry import LONGEST_WAIT, READ_ATTEMPTS, persistently
 from tests.builders import START, SteppedClock
 
 
 def test_a_bandwidth_holds_over_all_transfers_together() -> None:
     clock = SteppedClock()
-    pace = Pace(1_000_000, clock)
+    pace = Bandwidth(1_000_000, clock)
     for _ in range(100):
         pace.take(50_000)
     assert 4.5 <= clock.now() - START <= 5.2
@@ -19,7 +19,7 @@ def test_a_bandwidth_holds_over_all_transfers_together() -> None:
 
 def test_after_a_pause_a_transfer_may_not_burst_for_longer_than_a_quarter_second() -> None:
     clock = SteppedClock()
-    pace = Pace(1_000_000, clock)
+    pace = Bandwidth(1_000_000, clock)
     clock.time += 1000
     begun = clock.now()
     pace.take(1_250_000)
@@ -28,16 +28,29 @@ def test_after_a_pause_a_transfer_may_not_burst_for_longer_than_a_quarter_second
 
 def test_without_a_limit_nothing_waits_and_a_stop_request_ends_the_transfer() -> None:
     clock = SteppedClock()
-    Pace(None, clock).take(10**12)
+    Bandwidth(None, clock).take(10**12)
     assert clock.now() == START
     clock.cancelled = True
     with pytest.raises(CancelledError):
-        Pace(None, clock).take(1)
+        Bandwidth(None, clock).take(1)
+
+
+def test_a_delivery_says_once_that_the_last_of_its_bytes_has_gone_and_holds_the_bandwidth() -> None:
+    clock, gone = SteppedClock(), []
+    pace = Counting(Bandwidth(1_000_000, clock), 2_000_000, lambda: gone.append(clock.now()))
+    pace.take(1_000_000)
+    pace.take(999_999)
+    assert not gone
+    pace.take(1)
+    assert len(gone) == 1
+    pace.take(1_000_000)  # sent again after an error
+    assert len(gone) == 1
+    assert clock.now() - START == pytest.approx(3.0, abs=0.3)
 
 
 def test_progress_is_reported_once_per_so_many_bytes_and_resumed_bytes_at_once() -> None:
     events: list[Event] = []
-    meter = file_meter(events.append, Pace(None, SteppedClock()), series="0", step=5, path="a.pt", size=10**9)
+    meter = file_meter(events.append, Bandwidth(None, SteppedClock()), series="0", step=5, path="a.pt", size=10**9)
     threads = [threading.Thread(target=lambda: [meter.moved(2**20) for _ in range(8)]) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -3,7 +3,9 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -18,15 +20,18 @@ from ckpt_tier.errors import (
     NotFoundError,
     UnavailableError,
 )
+from ckpt_tier.flow import ingest
 from ckpt_tier.flow.delivery import STALLED_WAIT
+from ckpt_tier.flow.line import JOBS
 from ckpt_tier.flow.sync import Syncing
 from ckpt_tier.flow.view import View
+from ckpt_tier.formats.validate import validate
 from ckpt_tier.inbox import Inbox
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.folder_paths import MARKER
 from ckpt_tier.store.protocol import Source, Stat, Watch
-from tests.builders import TwoTiers, checkpoint, flip_a_bit
+from tests.builders import SteppedClock, TwoTiers, checkpoint, flip_a_bit
 from tests.kills import Kill, killed_at
 
 
@@ -869,3 +874,44 @@ def test_a_long_queue_is_not_looked_at_anew_for_every_few_of_it(
     # Found, validated, sent, evicted, nothing left, and one more for each second that it takes; four deliveries are
     # under way at a time, so one look for every few of them would be forty.
     assert looks < 20 + seconds
+
+
+def test_what_waits_for_a_place_in_the_line_does_not_wait_for_a_validation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ticking(SteppedClock):
+        def monotonic(self) -> float:
+            return time.monotonic()
+
+    tiers = TwoTiers(tmp_path, Ticking())
+    begun: list[str] = []
+    go_on = threading.Event()
+    waited_for: list[int] = []
+
+    class Slow(FolderStore):
+        def upload(self, key: str, source: Source, watch: Watch) -> None:
+            begun.append(key)
+            if len(begun) == 1:
+                os.utime(
+                    tiers.write(100), (1, 1)
+                )  # the oldest: it is validated after all others, while the line is full
+            go_on.wait(20)
+            super().upload(key, source, watch)
+
+    def validated(path: Path, *, stop: Callable[[], None], **options: Any) -> Any:
+        if path.name.endswith("_100.pt"):
+            assert len(begun) == JOBS
+            go_on.set()
+            until = time.monotonic() + 10
+            while len(begun) == JOBS and time.monotonic() < until:
+                stop()
+            waited_for.append(len(begun))
+        return validate(path, stop=stop, **options)
+
+    monkeypatch.setattr(ingest, "validate", validated)
+    for step in range(JOBS + 1):
+        tiers.write(step)
+    tiers.sync(Slow(tiers.cold))
+
+    assert waited_for == [JOBS + 1]
+    assert tiers.cold_steps() == [*range(JOBS + 1), 100]
