@@ -48,7 +48,7 @@ TOUCHES: list[tuple[Any, str]] = [
     (placing, "write_atomic"),
     (placing, "publish"),
     (restore, "hold"),
-    (restore, "fsync_file"),
+    (fetch, "flush"),
 ]
 
 

@@ -8,7 +8,7 @@ loss took back is fetched again.
 import contextlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO
@@ -25,11 +25,14 @@ from ckpt_tier.flow.retry import READ_ATTEMPTS, persistently
 from ckpt_tier.store.protocol import READ_BLOCK, Store, Watch
 from ckpt_tier.system.clock import Clock
 from ckpt_tier.system.digests import combine, crc64nvme, to_hex
-from ckpt_tier.system.durable import out_of_space_is_said, write_all
+from ckpt_tier.system.durable import flush, out_of_space_is_said, write_all
+from ckpt_tier.system.flushing import flushed_beside
 from ckpt_tier.system.streams import Streams, in_streams, streams_at_first
 
 PIECE = 16 * MIB
 """Bytes that are noted as finished together: a kill costs at most so many in each stream."""
+FLUSH_EVERY = 64 * MIB
+"""Bytes written between two flushes of a large file."""
 MOST_STREAMS = 16
 """Over a line with a long way; on a short one, `streams_at_first` and no more."""
 
@@ -42,6 +45,7 @@ class _Target(msgspec.Struct, frozen=True):
     lanes: Lanes
     streams: Streams
     stopped: threading.Event
+    wrote: Callable[[int], object]
 
 
 class Fetching:
@@ -58,22 +62,43 @@ class Fetching:
         self._crcs: dict[int, int] = {}
 
     def run(self) -> None:
-        """Fills the staging file with the object's bytes, all of them proven by the manifest's CRC-64/NVME.
+        """Fills the staging file with the object's bytes, all of them proven by the manifest's CRC-64/NVME, gives it
+        the mode and time of the saved one, and flushes it.
 
         Raises IntegrityError when the object is damaged or missing, UnavailableError when the store is away,
-        NoSpaceError, CancelledError. What arrived is kept for another try, except after an IntegrityError.
+        NoSpaceError, CancelledError, OSError. What arrived is kept for another try, except after an IntegrityError
+        and after a flush that failed.
         """
         with out_of_space_is_said(self._staged):
-            with contextlib.suppress(FileNotFoundError):  # a kill may have come after it got its read-only mode
-                self._staged.chmod(0o600)
-            descriptor = os.open(self._staged, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = self._opened()
             try:
                 if os.fstat(descriptor).st_size == self._file.size:
                     self._keep_what_arrived(descriptor)
                 os.ftruncate(descriptor, self._file.size)
                 self._fetch_missing(descriptor)
+                self._refuse_damaged()
+                os.fchmod(descriptor, self._file.mode & 0o777)  # no set-user-id or the like from a bucket
+                os.utime(descriptor, ns=(self._file.mtime_ns, self._file.mtime_ns))
+                self._flush(descriptor)
             finally:
                 os.close(descriptor)
+
+    def _opened(self) -> int:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:
+            return os.open(self._staged, flags, 0o600)
+        except PermissionError:  # a kill came after it had got its read-only mode
+            self._staged.chmod(0o600)
+            return os.open(self._staged, flags, 0o600)
+
+    def _flush(self, descriptor: int) -> None:
+        try:
+            flush(descriptor)
+        except OSError:
+            self._discard()
+            raise
+
+    def _refuse_damaged(self) -> None:
         whole = combine([(self._crcs[index], length) for index, (_, length) in enumerate(self._plan)])
         if to_hex(whole) != self._file.crc64nvme:
             self._discard()
@@ -107,13 +132,18 @@ class Fetching:
         lanes = Lanes(missing, streams.count)
         stopped = threading.Event()
         try:
-            with self._opened_ledger() as ledger:
-                target = _Target(descriptor, ledger, lanes, streams, stopped)
+            with self._opened_ledger() as ledger, self._flushed_beside(descriptor) as wrote:
+                target = _Target(descriptor, ledger, lanes, streams, stopped, wrote)
                 in_streams(lambda lane: self._fetch(lane, target), lanes.claim, streams, stopped)
         except MissingKeyError as error:
             raise self._damaged("the object is missing, its manifest is there") from error
         except UnavailableError as error:
             raise verdict_on_reading(self._store, self._file, error) from error
+
+    def _flushed_beside(self, descriptor: int) -> AbstractContextManager[Callable[[int], object]]:
+        if self._file.size <= FLUSH_EVERY:
+            return contextlib.nullcontext(lambda _: None)
+        return flushed_beside(lambda: self._flush(descriptor), FLUSH_EVERY)
 
     def _opened_ledger(self) -> AbstractContextManager[BinaryIO | None]:
         return self._ledger.open("ab", buffering=0) if len(self._plan) > 1 else contextlib.nullcontext()
@@ -136,6 +166,7 @@ class Fetching:
                     crc = 0
                     if not target.lanes.advance(lane) or target.stopped.is_set():
                         reading.end = position
+                target.wrote(len(part))
                 target.streams.moved(len(part))
                 self._watch.moved(len(part))
 

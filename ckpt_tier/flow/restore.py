@@ -10,7 +10,6 @@ Until every byte of every file is proven, nothing appears at the destination. A 
 """
 
 import contextlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from ckpt_tier.core.units import format_size
 from ckpt_tier.errors import NoSpaceError, NotFoundError, UsageError
 from ckpt_tier.flow.fetch import PIECE, Fetching
 from ckpt_tier.flow.line import JOBS
-from ckpt_tier.flow.meter import Bandwidth, Meter, file_meter
+from ckpt_tier.flow.meter import Bandwidth, file_meter
 from ckpt_tier.flow.placing import (
     destination_lock,
     finish_locked,
@@ -37,7 +36,6 @@ from ckpt_tier.hot.space import space
 from ckpt_tier.inbox import HIDDEN
 from ckpt_tier.store.protocol import Store
 from ckpt_tier.system.clock import Clock
-from ckpt_tier.system.durable import fsync_file
 from ckpt_tier.system.streams import at_once
 
 
@@ -157,21 +155,13 @@ def _stage_all(
     }
 
     def stage(file: ManifestFile) -> None:
-        _stage(store, file, staged[file], meters[file], clock)
+        Fetching(store, file, staged[file], meters[file], clock).run()
 
     at_once(stage, [file for file in wanted if file.size <= PIECE], JOBS)
     for file in wanted:
         if file.size > PIECE:
             stage(file)
     return sum(meter.moved_bytes for meter in meters.values())
-
-
-def _stage(store: Store, file: ManifestFile, staged: Path, meter: Meter, clock: Clock) -> None:
-    Fetching(store, file, staged, meter, clock).run()
-    # No set-user-id or the like from a bucket.
-    staged.chmod(file.mode & 0o777)
-    os.utime(staged, ns=(file.mtime_ns, file.mtime_ns))
-    fsync_file(staged)
 
 
 def _tidy(root: Path) -> None:

@@ -36,8 +36,7 @@ _PATIENCE = 100
 _MOST_IDLE = 16
 """Connections that are kept for the next request."""
 
-_Address = tuple[str, str, int]
-"""Scheme, host and port."""
+_Address = tuple[str, int]
 _Idle = tuple[_Address, Connection]
 
 
@@ -95,8 +94,8 @@ class Wire:
         """Sends a request that fits, and takes the head of its answer. Raises what botocore's HTTP client would."""
         url = urlsplit(request.url)
         head = _head(request, url)
-        port = http.client.HTTP_PORT if url.scheme == "http" else http.client.HTTPS_PORT
-        address = (url.scheme, url.hostname or "", url.port or port)
+        port = http.client.HTTP_PORT if self._certificates is None else http.client.HTTPS_PORT
+        address = (url.hostname or "", url.port or port)
         connection = self._connection(address, request.url)
         try:
             with http_errors():
@@ -119,7 +118,7 @@ class Wire:
         from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, SSLError
 
         try:
-            sock = socket.create_connection(address[1:], self._connect_timeout)
+            sock = socket.create_connection(address, self._connect_timeout)
         except TimeoutError as error:
             raise ConnectTimeoutError(endpoint_url=url, error=error) from error
         except OSError as error:
@@ -133,7 +132,7 @@ class Wire:
         from ckpt_tier.store.s3_tls import TlsConnection
 
         try:
-            connection = TlsConnection(sock, self._certificates.context(), address[1])
+            connection = TlsConnection(sock, self._certificates.context(), address[0])
         except OSError as error:
             sock.close()
             raise SSLError(endpoint_url=url, error=error) from error

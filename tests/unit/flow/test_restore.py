@@ -1,9 +1,11 @@
 """Bringing back: from the command's question down to the staging file."""
 
+import errno
 import hashlib
 import json
 import os
 import stat
+import threading
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 
 from ckpt_tier.cold.manifest import Manifest
 from ckpt_tier.core.events import Note, PassedOver
+from ckpt_tier.core.events import Restored as RestoredEvent
 from ckpt_tier.core.nouns import FileDigest
 from ckpt_tier.errors import ConflictError, IntegrityError, NoSpaceError, NotFoundError, UnavailableError, UsageError
 from ckpt_tier.flow import fetch
@@ -163,17 +166,48 @@ def test_a_file_that_comes_while_the_bytes_are_fetched_is_not_replaced(
     filled: TwoTiers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "to" / "model_gpu0" / "model_step_0.pt"
-    real = restore_module.fsync_file
+    real = fetch.flush
 
-    def then_somebody_saves(path: Path) -> None:
-        real(path)
+    def then_somebody_saves(descriptor: int) -> None:
+        real(descriptor)
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(b"just saved")
 
-    monkeypatch.setattr(restore_module, "fsync_file", then_somebody_saves)
+    monkeypatch.setattr(fetch, "flush", then_somebody_saves)
     with pytest.raises(ConflictError, match="already there"):
         bring(filled, 0, tmp_path / "to")
     assert target.read_bytes() == b"just saved"
+
+
+@pytest.mark.parametrize("flush_every", [fetch.FLUSH_EVERY, 1000], ids=["at the end", "while it arrives"])
+def test_after_a_flush_that_failed_everything_is_fetched_anew(
+    filled: TwoTiers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flush_every: int
+) -> None:
+    """Another flush may succeed without having written anything, and the page cache has it all:
+    https://wiki.postgresql.org/wiki/Fsync_Errors"""
+    monkeypatch.setattr(fetch, "FLUSH_EVERY", flush_every)
+    real, failed = fetch.flush, threading.Event()
+    threads: list[str] = []
+
+    def failing_once(descriptor: int) -> None:
+        threads.append(threading.current_thread().name)
+        if failed.is_set():
+            return real(descriptor)
+        failed.set()
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(fetch, "flush", failing_once)
+    if flush_every < len(checkpoint(0)):  # the file ends only after that
+        monkeypatch.setattr(fetch.Streams, "moved", lambda *_: failed.wait(10))
+    with pytest.raises(OSError, match="Input/output error"):
+        bring(filled, 0, tmp_path / "to")
+    assert not list((tmp_path / "to").rglob("*.part"))
+    assert threads[0].startswith("ckpt-tier-flush") == (flush_every < len(checkpoint(0)))
+    filled.events.clear()
+    bring(filled, 0, tmp_path / "to")
+    [restored] = filled.happened(RestoredEvent)
+    assert restored.fetched_bytes == len(checkpoint(0))
+    assert (tmp_path / "to" / "model_gpu0" / "model_step_0.pt").read_bytes() == checkpoint(0)
 
 
 @pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "", ".ckpt-tier/x", "a\\b"])
@@ -291,12 +325,13 @@ def test_a_staged_file_that_already_has_its_read_only_mode_can_be_gone_on_with(
 ) -> None:
     root, made = large(tmp_path, monkeypatch)
     how = Restoring(root=tmp_path / "to")
-    opened: list[int] = []
+    refused: list[str] = []
     real = os.open
 
-    def checked(path: Path, flags: int, mode: int = 0o777) -> int:
-        if str(path).endswith(".part") and Path(path).exists():
-            opened.append(stat.S_IMODE(Path(path).stat().st_mode))
+    def as_nobody_special(path: Path, flags: int, mode: int = 0o777) -> int:
+        if str(path).endswith(".part") and Path(path).exists() and not Path(path).stat().st_mode & stat.S_IWUSR:
+            refused.append(str(path))
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return real(path, flags, mode)
 
     with killed_at(3):
@@ -304,9 +339,9 @@ def test_a_staged_file_that_already_has_its_read_only_mode_can_be_gone_on_with(
     staging = tmp_path / "to" / ".ckpt-tier" / "staging" / made.generation
     [part] = staging.glob("*.part")
     part.chmod(0o444)
-    monkeypatch.setattr(os, "open", checked)
+    monkeypatch.setattr(os, "open", as_nobody_special)
     restore(Reading(root), made, how, tiers.clock, tiers.events.append)
-    assert opened[0] == 0o600, "whoever is not root could not open it for writing otherwise"
+    assert len(refused) == 1
     assert stat.S_IMODE((tmp_path / "to" / "a.pt").stat().st_mode) == 0o444
 
 
