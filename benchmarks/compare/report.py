@@ -146,8 +146,32 @@ def _missed(found: Sequence[Verdict], results: Results) -> str:
         item = results.item(name)
         goals = "; ".join(verdict.goal.what for verdict in missed if verdict.goal.item == name)
         parts.append(f"### {name}: {goals}\n")
-        parts.append(_profiles(item) if item else "")
+        parts += [_shared_processors(item), _profiles(item)] if item else []
     return "\n".join(parts)
+
+
+def _shared_processors(item: Item) -> str:
+    """How much of a wall time is the processors': the server runs on the same ones as the contenders."""
+    fastest = min(item.peers, key=lambda row: row.median(_wall) or float("inf"), default=None)
+    lines: list[str] = []
+    for row in filter(None, (item.row(TIER, WHOLE), fastest)):
+        ours, theirs, wall = row.median(_cpu), row.median(_server_cpu), row.median(_wall)
+        if ours and theirs and wall:
+            least = (ours + theirs) / item.machine.cores
+            lines.append(f"| {row.name} | {ours:.2f} | {theirs:.2f} | {least:.2f} | {wall:.2f} |")
+    if not lines:
+        return ""
+    head = [f"Client and server share {item.machine.cores} cores, so nobody's wall time can be less than theirs:\n"]
+    head += ["| | client's CPU s | server's CPU s | shared by the cores | wall s |", "|---|---:|---:|---:|---:|"]
+    return "\n".join([*head, *lines]) + "\n"
+
+
+def _cpu(sample: Sample) -> float:
+    return sample.cpu_seconds
+
+
+def _server_cpu(sample: Sample) -> float:
+    return sample.server_cpu_seconds
 
 
 def _profiles(item: Item) -> str:

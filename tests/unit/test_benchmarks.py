@@ -384,6 +384,17 @@ def test_the_page_says_what_was_missed_with_its_profile_and_what_was_not_run_wit
     assert r"failed: exit code 1: \|no\| bucket" in page
 
 
+def test_beside_a_missed_wall_time_stands_what_the_processors_had_to_do() -> None:
+    busy = [
+        msgspec.structs.replace(sample(wall, cpu), server_cpu_seconds=3.0) for wall, cpu in ((3.0, 2.0), (2.5, 1.0))
+    ]
+    item = an_item(row(TIER, WHOLE, busy[0]), row("fast", "tuned", busy[1]), row("slow", "tuned", sample(9.0)))
+    page = page_of(Results(items=(item,)))
+    assert "| ckpt-tier, whole command | 2.00 | 3.00 | 2.50 | 3.00 |" in page
+    assert "| fast, tuned | 1.00 | 3.00 | 2.00 | 2.50 |" in page
+    assert "| slow, tuned | 1.00" not in page
+
+
 def test_the_page_of_a_small_run_says_so_above_everything() -> None:
     page = page_of(results_of(an_item(row(TIER, WHOLE, sample(2.0)), full=False)))
 
