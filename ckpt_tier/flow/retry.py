@@ -5,12 +5,13 @@ https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 """
 
 from collections.abc import Callable
-from typing import TypeVar
-
-import tenacity
+from typing import TYPE_CHECKING, TypeVar
 
 from ckpt_tier.errors import AccessDeniedError, UnavailableError
 from ckpt_tier.system.clock import Clock
+
+if TYPE_CHECKING:
+    import tenacity
 
 FIRST_WAIT = 1.0
 LONGEST_WAIT = 60.0
@@ -33,7 +34,18 @@ def persistently(
     `on_failure` is told of each failure but the last, its number, and the seconds until the next attempt.
     """
 
-    def before_sleep(state: tenacity.RetryCallState) -> None:
+    try:
+        return call()
+    except UnavailableError as error:
+        failed = [error]
+    import tenacity  # only now: nearly every call succeeds, and most commands see no other
+
+    def again() -> T:
+        if failed:
+            raise failed.pop()  # the first attempt, which was made above
+        return call()
+
+    def before_sleep(state: "tenacity.RetryCallState") -> None:
         error = state.outcome.exception() if state.outcome else None
         if on_failure is not None and isinstance(error, UnavailableError) and state.next_action is not None:
             on_failure(error, state.attempt_number, state.next_action.sleep)
@@ -46,7 +58,7 @@ def persistently(
         before_sleep=before_sleep,
         reraise=True,
     )
-    return retrying(call)
+    return retrying(again)
 
 
 def _is_worth_another_try(error: BaseException) -> bool:

@@ -13,7 +13,7 @@ from ckpt_tier.store.folder import FolderStore
 from tests.minio import REPOSITORY
 
 MOST_MEMORY = 128 * 2**20
-HEAVY = ("torch", "s3fs", "fsspec", "numpy", "aiohttp")
+HEAVY = ("torch", "s3fs", "fsspec", "numpy", "aiohttp", "tenacity")
 
 
 @pytest.fixture(scope="module")
