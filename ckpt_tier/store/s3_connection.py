@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal, Protocol
 
 from ckpt_tier.store.source_body import PieceBody
 
-_LEAST_SPAN, _MOST_SPAN = 2**20, 2**23
+_LEAST_SPAN, _MOST_SPAN = 2**20, 2**24
 """Bytes that are handed to the kernel at a time: the fewer calls, the less of the processor they take."""
 _QUICK, _SLOW = 1 / 16, 1 / 4
 """Seconds for a span, below which the next is twice as long, and above which half: progress, a stop and an early answer
@@ -55,6 +55,7 @@ class PlainConnection:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._timeout = sock.gettimeout() or 0.0
+        self._span = _LEAST_SPAN
         seconds = min(_NO_ROOM, self._timeout)
         timeval = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
@@ -63,13 +64,13 @@ class PlainConnection:
         self._socket.sendall(data, socket.MSG_MORE if more else 0)
 
     def send_body(self, body: PieceBody, answered: Callable[[], bool]) -> bool:
-        most, begun = _LEAST_SPAN, time.monotonic()
+        begun = time.monotonic()
         with self._blocking() as line:
-            while (span := body.span(most)) is not None:
+            while (span := body.span(self._span)) is not None:
                 if answered() or not self._send_span(line, body, *span, answered):
                     return False
                 now = time.monotonic()
-                most, begun = _next_span(most, now - begun), now
+                self._span, begun = _next_span(self._span, now - begun), now
         return True
 
     @contextlib.contextmanager

@@ -110,20 +110,23 @@ class Requests:
         return self._line()[0]
 
     def _line(self) -> "tuple[S3Client, Repeats]":
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+    def _make(self) -> "tuple[S3Client, Repeats]":
         from ckpt_tier.store import s3_listing
         from ckpt_tier.store.s3_repeats import Repeats
         from ckpt_tier.store.s3_session import make_session
 
-        with self._lock:
-            if self._made is None:
-                session = make_session(self.options.profile, self.options.region)
-                verify = _authorities(session, self.options)
-                client = _make_client(session, self.options, verify)
-                client.meta.events.register("after-call.s3", self._note_server)
-                self._wire.attach(client, verify)
-                s3_listing.attach(client)
-                self._made = client, Repeats(client, session, self._wire, self._note_server)
-            return self._made
+        session = make_session(self.options.profile, self.options.region)
+        verify = _authorities(session, self.options)
+        client = _make_client(session, self.options, verify)
+        client.meta.events.register("after-call.s3", self._note_server)
+        self._wire.attach(client, verify)
+        s3_listing.attach(client)
+        return client, Repeats(client, session, self._wire, self._note_server)
 
     def _note_server(self, http_response: Any, **_: object) -> None:
         self.server = http_response.headers.get("server")
