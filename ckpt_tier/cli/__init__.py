@@ -5,7 +5,7 @@ import sys
 import warnings
 from typing import NoReturn
 
-_LOOK_FOR_GARBAGE_EVERY = 50_000
+_LOOK_FOR_GARBAGE_EVERY = 150_000
 """Objects more than before. What a command imports and reads at its start is there to stay, and Python's usual 700 make
 looking for garbage in it a tenth of the time of a short command."""
 
