@@ -88,7 +88,7 @@ class TlsConnection:
             self._flush()
 
     def send_body(self, body: PieceBody, answered: Callable[[], bool]) -> bool:
-        for block in body.blocks():
+        while block := body.read():
             if answered():
                 return False
             self._tls.write(block)
@@ -199,5 +199,5 @@ class _Reading(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # BufferedReader gives nothing else
         return self._connection.read_some(memoryview(buffer))

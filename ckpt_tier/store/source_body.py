@@ -117,16 +117,6 @@ class PieceBody:
         self._go_on()
         return self._descriptor, self._offset + self._position, self._spanned
 
-    def blocks(self) -> Iterator[memoryview]:
-        """The bytes in blocks; each is valid until the next is asked for, and taken as sent then. Raises what
-        `read` raises."""
-        while self._position < self.length:
-            self._go_on()
-            block = self._load()
-            yield block
-            self._position += len(block)
-            self._report()
-
     def cut_short(self, offset: int) -> SourceChangedError:
         """The error for a file that was found to end at `offset`."""
         return _cut_short(self._source, offset)
@@ -143,7 +133,7 @@ class PieceBody:
         self._running = 0
 
     def read(self, _count: int = -1) -> memoryview:
-        """The next block, of the size that suits us: urllib3 sends whatever it is given."""
+        """The next block, of the size that suits us: whoever sends takes whatever is given. Empty at the end."""
         self._go_on()
         if self._position >= self.length:
             return memoryview(b"")

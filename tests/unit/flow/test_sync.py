@@ -892,9 +892,8 @@ def test_what_waits_for_a_place_in_the_line_does_not_wait_for_a_validation(
         def upload(self, key: str, source: Source, watch: Watch) -> None:
             begun.append(key)
             if len(begun) == 1:
-                os.utime(
-                    tiers.write(100), (1, 1)
-                )  # the oldest: it is validated after all others, while the line is full
+                # The oldest: it is validated after all others, while the line is full.
+                os.utime(tiers.write(100), (1, 1))
             go_on.wait(20)
             super().upload(key, source, watch)
 
