@@ -17,7 +17,9 @@ def main() -> NoReturn:
 
     # torch says so where NumPy is not installed; nothing here needs it.
     warnings.filterwarnings("ignore", "Failed to initialize NumPy", UserWarning)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    gc.freeze()  # Python looks through everything once more as it ends, and a short command has no garbage worth that.
+    sys.exit(code)
 
 
 __all__ = ["main"]

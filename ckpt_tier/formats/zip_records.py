@@ -4,6 +4,7 @@ import struct
 import zlib
 
 import msgspec
+from zlib_ng.zlib_ng import crc32
 
 from ckpt_tier.formats.check import Rejected
 from ckpt_tier.formats.zip_directory import DEFLATED, HAS_DESCRIPTOR, LOCAL, Record, fields_of
@@ -82,7 +83,7 @@ class Stored(Tail):
         self._crc = 0
 
     def update(self, data: memoryview) -> None:
-        self._crc = zlib.crc32(data, self._crc)
+        self._crc = crc32(data, self._crc)
         self.last = data[-1]
 
     def close(self, record: Record) -> None:

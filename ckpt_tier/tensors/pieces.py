@@ -1,6 +1,6 @@
 """A tensor's bytes in pieces: one of any size is read in bounded memory, and its checksum is followed on the way."""
 
-from zlib import crc32
+from zlib_ng.zlib_ng import crc32
 
 from ckpt_tier.formats.check import Reader, Rejected
 from ckpt_tier.formats.zip_directory import LOCAL, LOCAL_LENGTH
