@@ -1,12 +1,11 @@
 """A connection to an S3 server over plain HTTP, and what `s3_wire` and `s3_answers` need to know of one of any sort."""
 
-import contextlib
 import os
 import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import BinaryIO, Literal, Protocol
 
 from ckpt_tier.store.source_body import PieceBody
@@ -16,8 +15,8 @@ _LEAST_SPAN, _MOST_SPAN = 2**20, 2**24
 _QUICK, _SLOW = 1 / 16, 1 / 4
 """Seconds for a span, below which the next is twice as long, and above which half: progress, a stop and an early answer
 of the server are to be noticed soon over any line."""
-_NO_ROOM = 1.0
-"""Seconds after which a line that takes nothing is looked at for an answer."""
+AT_MOST = 1.0
+"""Seconds after which a line that takes nothing is looked at for an answer, and what has come so far is taken."""
 
 
 class Connection(Protocol):
@@ -56,40 +55,31 @@ class PlainConnection:
         self._socket = sock
         self._timeout = sock.gettimeout() or 0.0
         self._span = _LEAST_SPAN
-        seconds = min(_NO_ROOM, self._timeout)
+        seconds = min(AT_MOST, self._timeout)
         timeval = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+        # The kernel waits by itself for room, and for more of what has begun to come: so it is left and entered less
+        # often. Python still waits for whatever comes first, for as long as was allowed.
+        os.set_blocking(sock.fileno(), True)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
 
     def send(self, data: bytes, *, more: bool = False) -> None:
         self._socket.sendall(data, socket.MSG_MORE if more else 0)
 
     def send_body(self, body: PieceBody, answered: Callable[[], bool]) -> bool:
         begun = time.monotonic()
-        with self._blocking() as line:
-            while (span := body.span(self._span)) is not None:
-                if answered() or not self._send_span(line, body, *span, answered):
-                    return False
-                now = time.monotonic()
-                self._span, begun = _next_span(self._span, now - begun), now
+        while (span := body.span(self._span)) is not None:
+            if answered() or not self._send_span(body, *span, answered):
+                return False
+            now = time.monotonic()
+            self._span, begun = _next_span(self._span, now - begun), now
         return True
 
-    @contextlib.contextmanager
-    def _blocking(self) -> Iterator[int]:
-        """Lets the kernel wait for room by itself (`SO_SNDTIMEO`): that takes half the time of being told of it."""
-        descriptor = self._socket.fileno()
-        os.set_blocking(descriptor, True)
-        try:
-            yield descriptor
-        finally:
-            os.set_blocking(descriptor, False)
-
-    def _send_span(
-        self, line: int, body: PieceBody, file: int, offset: int, length: int, answered: Callable[[], bool]
-    ) -> bool:
+    def _send_span(self, body: PieceBody, file: int, offset: int, length: int, answered: Callable[[], bool]) -> bool:
         end, moved_at = offset + length, time.monotonic()
         while offset < end:
             try:
-                count = os.sendfile(line, file, offset, end - offset)
+                count = os.sendfile(self._socket.fileno(), file, offset, end - offset)
             except BlockingIOError:
                 if answered():
                     return False
@@ -111,7 +101,7 @@ class PlainConnection:
         self._socket.recv(count)
 
     def readinto(self, buffer: memoryview) -> int:
-        return self._socket.recv_into(buffer)
+        return self._socket.recv_into(buffer, 0, socket.MSG_WAITALL)
 
     def makefile(self, mode: Literal["rb"]) -> BinaryIO:
         return self._socket.makefile(mode)
@@ -131,4 +121,4 @@ def readable(sock: socket.socket, timeout: float) -> bool:
     """Whether bytes, an end or an error come within `timeout` seconds."""
     poll = select.poll()
     poll.register(sock, select.POLLIN)
-    return bool(poll.poll(timeout * 1000))
+    return bool(poll.poll(max(0.0, timeout) * 1000))

@@ -13,13 +13,11 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO, Literal, cast
 
-from ckpt_tier.store.s3_connection import readable
+from ckpt_tier.store.s3_connection import AT_MOST, readable
 from ckpt_tier.store.source_body import PieceBody
 
 _RAW = 2**18
 """Bytes of TLS taken from the kernel at a time."""
-_WORTH = 2**18
-"""Bytes for which a reader is made to wait, where more are to come."""
 
 
 class Certificates:
@@ -101,7 +99,7 @@ class TlsConnection:
             if self._has_arrived and (self._reads_ahead(2**14, anyway=True) or self._cut):
                 continue
             # What comes may be a word among the two ends of TLS: then the wait goes on.
-            if not readable(self._socket, max(0.0, until - time.monotonic())):
+            if not readable(self._socket, until - time.monotonic()):
                 return False
             self._take()
         return True
@@ -159,13 +157,15 @@ class TlsConnection:
         self._ahead = self._ahead[count:]
 
     def readinto(self, buffer: memoryview) -> int:
-        return self._read_at_least(min(len(buffer), _WORTH), buffer)
+        return self._read_at_least(len(buffer), buffer)
 
     def read_some(self, buffer: memoryview) -> int:
         """Takes what there is; waits where there is nothing. 0 at the end."""
         return self._read_at_least(1, buffer)
 
     def _read_at_least(self, least: int, buffer: memoryview) -> int:
+        """Waits for so many bytes, but for some only once `AT_MOST` seconds have passed."""
+        until = time.monotonic() + AT_MOST
         got = min(len(self._ahead), len(buffer))
         if got:
             buffer[:got] = self._ahead[:got]
@@ -176,7 +176,7 @@ class TlsConnection:
                 break
             if count is not None:
                 got += count
-            elif got >= least or self._cut:
+            elif got >= least or self._cut or (got and not readable(self._socket, until - time.monotonic())):
                 break
             else:
                 self._take()

@@ -332,6 +332,25 @@ def test_a_line_break_in_a_header_is_never_sent(wire: Wire) -> None:
             wire.carry(asked)
 
 
+def test_what_has_come_of_a_body_is_not_held_back_until_more_comes(wire: Wire) -> None:
+    taken = threading.Event()
+
+    def halting(caller: Caller) -> None:
+        caller.head()
+        caller.say(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n1234")
+        taken.wait(30)
+        caller.say(b"567890")
+
+    with Server(halting) as server:
+        answer = wire.carry(get(server))
+        buffer = memoryview(bytearray(10))
+        first = answer.raw.readinto(buffer)
+        taken.set()
+        assert 0 < first < 10
+        assert answer.raw.readinto(buffer[first:]) == 10 - first
+    assert buffer.tobytes() == b"1234567890"
+
+
 def test_a_body_that_is_left_unread_ends_its_connection(wire: Wire) -> None:
     def long(caller: Caller) -> None:
         caller.head()
