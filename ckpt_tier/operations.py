@@ -6,7 +6,6 @@ Nothing here changes a tier, except `restore` and `dismiss`.
 from __future__ import annotations
 
 import contextlib
-import functools
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,10 +71,8 @@ class Operations:
             check_name("series", series)
         manifests = self._wiring.cold.manifests
         names = [series] if series else persistently(manifests.series, self._clock)
-        found = []
-        for name in names:
-            listed = persistently(functools.partial(manifests.entries, name, step or 0), self._clock)
-            found += [entry for entry in listed if step in (None, entry.step)]
+        listed = persistently(lambda: manifests.entries_from(dict.fromkeys(names, step or 0)), self._clock)
+        found = [entry for entry in listed if step in (None, entry.step)]
         if step is not None and not found:
             raise no_such_step(manifests, names, step)
         return found

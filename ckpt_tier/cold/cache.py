@@ -8,9 +8,13 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS manifests (key TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID"
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS manifests (key TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS page_ends (prefix TEXT, key TEXT, PRIMARY KEY (prefix, key)) WITHOUT ROWID",
+)
 MOST_BYTES = 128 * 2**20
 """Of bodies: some 50,000 checkpoints of one file."""
 _FEW_PAGES = 256
@@ -25,24 +29,42 @@ class ManifestCache:
 
     def load(self, prefix: str) -> dict[str, bytes]:
         """All bodies whose keys start with `prefix`; nothing if the file is missing or broken."""
-        if not self._path.exists():
-            return {}
-        try:
-            with contextlib.closing(sqlite3.connect(self._path, timeout=5)) as db:
-                rows = db.execute(
-                    "SELECT key, body FROM manifests WHERE key >= ? AND key < ?", (prefix, prefix + "\U0010ffff")
-                )
-                return dict(rows.fetchall())
-        except sqlite3.DatabaseError:
-            return {}
+        query = "SELECT key, body FROM manifests WHERE key >= ? AND key < ?"
+        return dict(self._rows(query, prefix, prefix + "\U0010ffff"))
 
     def store(self, bodies: Iterable[tuple[str, bytes]]) -> None:
         """Keeps bodies; a cache that can't be written (read-only, full disk, broken) is left as it is."""
+        self._write(lambda db: db.executemany("INSERT OR REPLACE INTO manifests VALUES (?, ?)", bodies))
+
+    def _write(self, change: Callable[[sqlite3.Connection], object]) -> None:
         with contextlib.suppress(sqlite3.DatabaseError, OSError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.closing(sqlite3.connect(self._path, timeout=5)) as db, db:
-                db.execute(_SCHEMA)
-                db.executemany("INSERT OR REPLACE INTO manifests VALUES (?, ?)", bodies)
+                for table in _SCHEMA:
+                    db.execute(table)
+                change(db)
+
+    def page_ends(self, prefix: str) -> list[str]:
+        """What `note_page_ends` was told last of the listing of `prefix`; nothing if the file is missing or broken."""
+        return [end for (end,) in self._rows("SELECT key FROM page_ends WHERE prefix = ? ORDER BY key", prefix)]
+
+    def note_page_ends(self, prefix: str, ends: Iterable[str]) -> None:
+        """Keeps the last key of each whole page of a listing, as `store` keeps bodies."""
+
+        def change(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM page_ends WHERE prefix = ?", (prefix,))
+            db.executemany("INSERT INTO page_ends VALUES (?, ?)", [(prefix, end) for end in ends])
+
+        self._write(change)
+
+    def _rows(self, query: str, *values: str) -> list[Any]:
+        if not self._path.exists():
+            return []
+        try:
+            with contextlib.closing(sqlite3.connect(self._path, timeout=5)) as db:
+                return db.execute(query, values).fetchall()
+        except sqlite3.DatabaseError:
+            return []
 
     def keep_only(self, prefix: str, keys: Collection[str]) -> None:
         """Drops the bodies whose keys start with `prefix` and are not in `keys`."""

@@ -1,7 +1,7 @@
 """The manifests of a run: listing, reading and committing them."""
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -9,6 +9,7 @@ import msgspec
 from ckpt_tier.cold import keys
 from ckpt_tier.cold.cache import ManifestCache
 from ckpt_tier.cold.documents import MAX_DOCUMENT_BYTES, decode, encode
+from ckpt_tier.cold.listings import Span, listed_by_pages
 from ckpt_tier.cold.manifest import Manifest, check, same_objects
 from ckpt_tier.core.nouns import is_name
 from ckpt_tier.errors import ConflictError, IntegrityError, KeyExistsError
@@ -43,14 +44,23 @@ class Manifests:
 
     def entries(self, series: str, from_step: int = 0) -> list[Entry]:
         """The series' manifests from `from_step` on, by step."""
-        prefix = keys.manifests_prefix(self.run, series)
-        after = keys.manifests_before(self.run, series, from_step) if from_step else ""
-        entries = []
-        for stat in self.store.list(prefix, after):
-            parsed = keys.parse_manifest_name(stat.key.removeprefix(prefix))
-            if parsed is not None:
-                entries.append(Entry(series, *parsed, stat.modified))
-        return entries
+        return self.entries_from({series: from_step})
+
+    def entries_from(self, oldest: Mapping[str, int]) -> list[Entry]:
+        """The manifests of these series, in their order, each from the given step on and by step."""
+        whole = [
+            Span(
+                series,
+                keys.manifests_prefix(self.run, series),
+                keys.manifests_before(self.run, series, step) if step else "",
+            )
+            for series, step in oldest.items()
+        ]
+        return [
+            Entry(found.series, *parsed, found.modified)
+            for found in listed_by_pages(self.store, whole, self._cache)
+            if (parsed := keys.parse_manifest_name(found.name)) is not None
+        ]
 
     def key(self, entry: Entry) -> str:
         return keys.manifest_key(self.run, entry.series, entry.step, entry.generation)

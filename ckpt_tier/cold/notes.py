@@ -11,6 +11,7 @@ import msgspec
 
 from ckpt_tier.cold import keys
 from ckpt_tier.cold.documents import encode
+from ckpt_tier.cold.listings import Span, listed
 from ckpt_tier.cold.manifest import Manifest
 from ckpt_tier.cold.manifests import Manifests
 from ckpt_tier.cold.tombstones import Generation
@@ -53,15 +54,13 @@ def list_notes(manifests: Manifests, series: Iterable[str]) -> Notes:
     """The notes of these series. Names that are none of ours are left out."""
     branches: list[Branch] = []
     noted: list[tuple[int, Generation, str, float]] = []
-    for series_name in series:
-        prefix = keys.notes_prefix(manifests.run, series_name)
-        for stat in manifests.store.list(prefix):
-            name = stat.key.removeprefix(prefix)
-            if (branch := keys.parse_branch_name(name)) is not None:
-                branches.append(Branch(series_name, *branch))
-            elif (note := keys.parse_metric_name(name)) is not None:
-                step, generation, at, metric, value = note
-                noted.append((at, (series_name, step, generation), metric, value))
+    spans = [Span(name, keys.notes_prefix(manifests.run, name)) for name in series]
+    for found in listed(manifests.store, spans):
+        if (branch := keys.parse_branch_name(found.name)) is not None:
+            branches.append(Branch(found.series, *branch))
+        elif (note := keys.parse_metric_name(found.name)) is not None:
+            step, generation, at, metric, value = note
+            noted.append((at, (found.series, step, generation), metric, value))
     metrics: dict[Generation, dict[str, float]] = {}
     latest: dict[Generation, int] = {}
     for at, key, metric, value in sorted(noted):

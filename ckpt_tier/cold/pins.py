@@ -10,6 +10,7 @@ import msgspec
 
 from ckpt_tier.cold import keys
 from ckpt_tier.cold.documents import MAX_DOCUMENT_BYTES, decode, encode
+from ckpt_tier.cold.listings import Span, listed
 from ckpt_tier.cold.manifests import PARALLEL_READS, Manifests
 from ckpt_tier.errors import IntegrityError, MissingKeyError
 
@@ -30,14 +31,12 @@ class Pin(msgspec.Struct, frozen=True, kw_only=True):
 
 def list_pins(manifests: Manifests, series: Iterable[str]) -> set[tuple[str, int]]:
     """The pinned (series, step) in the cold tier. The name alone counts: what can't be read still pins."""
-    pins = set()
-    for name in series:
-        prefix = keys.pins_prefix(manifests.run, name)
-        for stat in manifests.store.list(prefix):
-            step = keys.parse_pin_name(stat.key.removeprefix(prefix))
-            if step is not None:
-                pins.add((name, step))
-    return pins
+    spans = [Span(name, keys.pins_prefix(manifests.run, name)) for name in series]
+    return {
+        (found.series, step)
+        for found in listed(manifests.store, spans)
+        if (step := keys.parse_pin_name(found.name)) is not None
+    }
 
 
 def is_pinned(manifests: Manifests, series: str, step: int) -> bool:

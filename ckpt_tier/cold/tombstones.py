@@ -11,6 +11,7 @@ import msgspec
 
 from ckpt_tier.cold import keys
 from ckpt_tier.cold.documents import MAX_DOCUMENT_BYTES, decode, encode
+from ckpt_tier.cold.listings import Span, listed
 from ckpt_tier.cold.manifest import Manifest, check
 from ckpt_tier.cold.manifests import Entry, Manifests
 from ckpt_tier.errors import IntegrityError, MissingKeyError
@@ -40,15 +41,16 @@ class Tombstone(msgspec.Struct, frozen=True, kw_only=True):
 
 def list_tombstones(manifests: Manifests, oldest: Mapping[str, int]) -> dict[Generation, float]:
     """Every tombstone of these series from the given steps on, with the second at which the store took it."""
-    found = {}
-    for series, step in oldest.items():
-        prefix = keys.tombstones_prefix(manifests.run, series)
-        after = keys.tombstones_before(manifests.run, series, step) if step else ""
-        for stat in manifests.store.list(prefix, after):
-            parsed = keys.parse_manifest_name(stat.key.removeprefix(prefix))
-            if parsed is not None:
-                found[series, *parsed] = stat.modified
-    return found
+    run = manifests.run
+    spans = [
+        Span(series, keys.tombstones_prefix(run, series), keys.tombstones_before(run, series, step) if step else "")
+        for series, step in oldest.items()
+    ]
+    return {
+        (found.series, *parsed): found.modified
+        for found in listed(manifests.store, spans)
+        if (parsed := keys.parse_manifest_name(found.name)) is not None
+    }
 
 
 def pruned_at(manifests: Manifests, series: str, step: int, generation: str) -> float | None:

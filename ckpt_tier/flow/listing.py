@@ -137,7 +137,7 @@ def readable(manifests: Manifests, series: str, emit: Emit) -> list[Manifest]:
 
 def no_such_step(manifests: Manifests, names: Sequence[str], step: int, generation: str | None = None) -> NotFoundError:
     """The error for a step, or a generation of it, that none of these series has; it names the nearest steps."""
-    steps = {entry.step for name in names for entry in manifests.entries(name)}
+    steps = {entry.step for entry in manifests.entries_from(dict.fromkeys(names, 0))}
     where = f"step {step} of series {names[0]!r}" if len(names) == 1 else f"step {step}"
     if generation is not None and step in steps:
         return NotFoundError(f"{where} has no generation {generation}", fix="see `ckpt-tier list`")

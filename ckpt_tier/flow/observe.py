@@ -129,11 +129,7 @@ def oldest_steps(copies: Iterable[HotCopy], saves: Iterable[Save], tickets: Iter
 
 def list_committed(manifests: Manifests, oldest: Mapping[str, int]) -> set[tuple[str, int, str]]:
     """(series, step, generation) of every manifest from the oldest hot steps on."""
-    return {
-        (entry.series, entry.step, entry.generation)
-        for series, step in oldest.items()
-        for entry in manifests.entries(series, step)
-    }
+    return {(entry.series, entry.step, entry.generation) for entry in manifests.entries_from(oldest)}
 
 
 def _with_series(ticket: Ticket, layout: Layout) -> Ticket:

@@ -48,6 +48,8 @@ class ApartStore:
     while a call waits, and ends it by raising: a process that is asked to stop must not wait for the mount.
     """
 
+    listing_page = None
+
     def __init__(
         self, root: Path, patience: float | None = None, still_wanted: Callable[[], None] | None = None
     ) -> None:

@@ -28,6 +28,8 @@ class FolderStore:
     operation looks for it, and `create_marker` writes it once. Symbolic links below the root are never followed.
     """
 
+    listing_page = None
+
     def __init__(self, root: Path) -> None:
         self._root = Root(root)
         self._lock = threading.Lock()

@@ -29,6 +29,8 @@ class FsspecStore:
     Does not connect before the first operation.
     """
 
+    listing_page = None
+
     def __init__(self, place: Place, clock: Clock | None = None) -> None:
         self._place = place
         self._clock = clock or SystemClock()

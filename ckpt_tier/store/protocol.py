@@ -119,13 +119,18 @@ class Store(Protocol):
         """The root, without credentials: for messages."""
         ...
 
+    @property
+    def listing_page(self) -> int | None:
+        """Keys that one request of a listing brings; None where a listing is not made of requests."""
+        ...
+
     def capabilities(self) -> Capabilities:
         """What this store does, found by trying it once below ``.ckpt-tier-probe/`` (cleaned up afterwards)."""
         ...
 
     def list(self, prefix: str, after: str = "") -> Iterator[Stat]:
         """Objects whose keys start with `prefix` and sort after `after` (a whole key), in key order; `crc64nvme`
-        is None. Lazy: one request per 1,000 keys."""
+        is None. Lazy: see `listing_page`."""
         ...
 
     def folders(self, prefix: str) -> Sequence[str]:

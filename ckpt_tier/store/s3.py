@@ -33,6 +33,9 @@ class S3Store:
     goes on with is cleaned up.
     """
 
+    listing_page = 1000
+    """https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html"""
+
     def __init__(self, bucket: str, prefix: str = "", options: S3Options | None = None) -> None:
         self._requests = Requests(bucket, options or S3Options())
         self._root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""

@@ -1,5 +1,7 @@
 """The cache of manifest bodies: what it forgets, and that it never stands in anybody's way."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 from ckpt_tier.cold.cache import ManifestCache
@@ -55,3 +57,14 @@ def test_a_cache_that_is_missing_or_broken_is_left_alone(tmp_path: Path) -> None
     cache.keep_only("run/", [])
     cache.shrink()
     assert path.read_bytes() == b"no database at all" * 100
+
+
+def test_the_ends_of_pages_are_kept_by_listing_and_a_file_from_before_there_were_any_is_none(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "cache.db")) as db, db:
+        db.execute("CREATE TABLE manifests (key TEXT PRIMARY KEY, body BLOB NOT NULL) WITHOUT ROWID")
+    cache = ManifestCache(tmp_path / "cache.db")
+    assert cache.page_ends("a") == []
+    cache.note_page_ends("a", ["a/1", "a/2"])
+    cache.note_page_ends("b", ["b/1"])
+    cache.note_page_ends("a", ["a/3"])
+    assert (cache.page_ends("a"), cache.page_ends("b")) == (["a/3"], ["b/1"])
