@@ -1,6 +1,6 @@
 """What there is, over both tiers: the checkpoints for `list`, and which one a restore means."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -91,7 +91,9 @@ def merge(
     ]
 
 
-def _is_abandoned(row: Listed, branches: Iterable[Branch]) -> bool:
+def _is_abandoned(row: Listed, branches: Collection[Branch]) -> bool:
+    if not branches:
+        return False
     saved = row.saved_at or row.committed_at
     return saved is not None and branch_of(branches, row.series, row.step, parse_time(saved)) is not None
 
