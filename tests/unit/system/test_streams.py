@@ -1,5 +1,6 @@
 """The same work in several threads: a fixed number of them, or as many as pay."""
 
+import os
 import threading
 import time
 
@@ -119,7 +120,14 @@ def test_whether_more_would_pay_depends_on_the_rate_of_each_and_on_the_gain() ->
     assert more_would_pay(rate=100e6, before=0.0, streams=2)
     assert not more_would_pay(rate=200e6, before=0.0, streams=2)
     assert not more_would_pay(rate=105e6, before=100e6, streams=8)
-    assert 2 <= streams_at_first() <= 4
+
+
+@pytest.mark.parametrize(("processors", "streams"), [(None, 1), (1, 1), (2, 1), (4, 2), (8, 4), (192, 4)])
+def test_half_the_processors_are_left_to_others(
+    monkeypatch: pytest.MonkeyPatch, processors: int | None, streams: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    assert streams_at_first() == streams
 
 
 def test_what_is_added_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
