@@ -24,9 +24,10 @@ T = TypeVar("T")
 
 
 def streams_at_first() -> int:
-    """As many as half the processors can serve, since a stream over a short way takes the whole of one; four at the
-    most, since more are added where they pay."""
-    return max(1, min(4, (os.cpu_count() or 1) // 2))
+    """As many as half the processors can serve, since a stream over a short way takes the whole of one; two at the
+    least, so that one goes on while the disk makes the other wait, and four at the most, since more are added where
+    they pay."""
+    return max(2, min(4, (os.cpu_count() or 1) // 2))
 
 
 def more_would_pay(rate: float, before: float, streams: int) -> bool:

@@ -122,8 +122,8 @@ def test_whether_more_would_pay_depends_on_the_rate_of_each_and_on_the_gain() ->
     assert not more_would_pay(rate=105e6, before=100e6, streams=8)
 
 
-@pytest.mark.parametrize(("processors", "streams"), [(None, 1), (1, 1), (2, 1), (4, 2), (8, 4), (192, 4)])
-def test_half_the_processors_are_left_to_others(
+@pytest.mark.parametrize(("processors", "streams"), [(None, 2), (1, 2), (2, 2), (4, 2), (8, 4), (192, 4)])
+def test_half_the_processors_are_left_to_others_where_there_are_enough(
     monkeypatch: pytest.MonkeyPatch, processors: int | None, streams: int
 ) -> None:
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
