@@ -24,10 +24,9 @@ T = TypeVar("T")
 
 
 def streams_at_first() -> int:
-    """As many as half the processors can serve, since a stream over a short way takes the whole of one; two at the
-    least, so that one goes on while the disk makes the other wait, and four at the most, since more are added where
-    they pay."""
-    return max(2, min(4, (os.cpu_count() or 1) // 2))
+    """As many as there are processors to serve them; two at the least, so that one sends while the other is answered,
+    and four at the most, since more are added where they pay."""
+    return max(2, min(4, os.cpu_count() or 1))
 
 
 def more_would_pay(rate: float, before: float, streams: int) -> bool:
