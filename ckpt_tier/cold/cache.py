@@ -1,7 +1,8 @@
 """Manifest bodies by key, kept on the node: a manifest never changes, so a body once read need not be read again.
 
 The worker drops what is not listed any more, and beyond `MOST_BYTES` what was committed first: `status` asks for the
-newest. Only a cache: deleting the file costs requests, nothing else. Several processes may use one file at once.
+newest. Beside them lies where the pages of long listings ended (see `cold.listings`). Only a cache: deleting the file
+costs requests, nothing else. Several processes may use one file at once.
 """
 
 import contextlib
