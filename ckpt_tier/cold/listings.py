@@ -52,9 +52,11 @@ def listed_by_pages(store: Store, spans: Sequence[Span], cache: ManifestCache) -
         return list(listed(store, spans))
     known = {span: cache.page_ends(_place(store, span)) for span in spans if not span.after}
     found = list(listed(store, [part for span in spans for part in cut(span, known.get(span, []))]))
+    names: dict[str, list[str]] = {}
+    for each in found:
+        names.setdefault(each.series, []).append(each.name)
     for span, ends in known.items():
-        names = [each.name for each in found if each.series == span.series]
-        now = [span.prefix + name for name in names[page - 1 :: page]]
+        now = [span.prefix + name for name in names.get(span.series, [])[page - 1 :: page]]
         if now != ends:
             cache.note_page_ends(_place(store, span), now)
     return found
