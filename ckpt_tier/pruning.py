@@ -384,7 +384,7 @@ class Pruning:
     def _read_all(self, names: Iterable[str]) -> tuple[dict[Entry, Manifest], dict[Entry, IntegrityError]]:
         """The manifests of these series, and those that can't be trusted."""
         manifests = self._wiring.cold.manifests
-        entries = [entry for name in names for entry in self._ask(manifests.entries, name)]
+        entries = self._ask(manifests.entries_from, dict.fromkeys(names, 0))
         try:
             return self._ask(manifests.read_all, entries)
         except MissingKeyError as error:
@@ -418,7 +418,7 @@ class Pruning:
     def _saved_last(self) -> dict[str, tuple[float, int]]:
         """For each series the (saved_at, step) of the committed checkpoint that was saved last."""
         manifests = self._wiring.cold.manifests
-        entries = [entry for name in self._series(None) for entry in self._ask(manifests.entries, name)]
+        entries = self._ask(manifests.entries_from, dict.fromkeys(self._series(None), 0))
         found, _ = self._ask(manifests.read_all, entries)
         last: dict[str, tuple[float, int]] = {}
         for manifest in found.values():

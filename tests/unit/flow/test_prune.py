@@ -394,7 +394,7 @@ def test_a_manifest_that_goes_while_it_is_read_is_another_prune(tiers: TwoTiers)
     filled(tiers)
     gone = pytest.raises(ConflictError, match="disappeared while it was read")
     ghost = Entry("0", 2, "0" * 16, 1.0)
-    with mock.patch("ckpt_tier.cold.manifests.Manifests.entries", return_value=[ghost]), gone:
+    with mock.patch("ckpt_tier.cold.manifests.Manifests.entries_from", return_value=[ghost]), gone:
         Pruning(tiers.wiring()).cold_plan()
     listed = Stat(f"run/0/manifests/{2:012d}.{'0' * 16}.json", 1, None, 1.0)
     gone = pytest.raises(ConflictError, match="disappeared while it was read")
