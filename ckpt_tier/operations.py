@@ -6,7 +6,7 @@ Nothing here changes a tier, except `restore` and `dismiss`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import msgspec
 from ckpt_tier.core.nouns import check_name
 from ckpt_tier.errors import NoColdTierError, NotFoundError, UnavailableError
 from ckpt_tier.inbox import HIDDEN
-from ckpt_tier.restoring import Restoration
+from ckpt_tier.restoring import BroughtBack, Restoration
 from ckpt_tier.restoring import Restored as Restored
 from ckpt_tier.wiring import Wiring
 
@@ -242,21 +242,21 @@ class Operations:
         emit: Emit,
         *,
         step: int | None,
-        series: str | None = None,
+        series: Collection[str] = (),
         generation: str | None = None,
         rank: int | None = None,
         to: Path | None = None,
         force: bool = False,
         hot: bool = True,
-    ) -> list[Restored]:
-        """Brings a step back, or with `step=None` the newest good one, for one series or for each that has it; with
-        `rank` only that rank's share. See `ckpt_tier.restoring`, also for what is raised.
+    ) -> BroughtBack:
+        """Brings a step back, or with `step=None` the newest good one, for these series or for each that has it; with
+        `rank` only that rank's share. Raises NotFoundError and UnavailableError where it is not even known of which
+        series; else see `ckpt_tier.restoring`.
 
         `hot=False`: from the cold tier alone, as if the hot folder held nothing.
         """
         restoration = Restoration(self._wiring, emit, rank=rank, to=to, force=force, hot=hot)
-        names = [series] if series else restoration.series(step)
-        return [restoration.run(name, step, generation) for name in names]
+        return restoration.run_all(restoration.candidates.series(step, series), step, generation)
 
     def _view(self, entries: Iterable[Entry] | None = None, *, ask_cold: bool = True) -> tuple[View, list[str]]:
         """One look without the lock, and what is worth a warning. Without `entries` and without asking the cold

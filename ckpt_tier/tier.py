@@ -367,7 +367,7 @@ class Tier:
         restoration = Restoration(self._wiring, say, rank=rank, to=None if to is None else Path(to), force=force)
 
         def only_series(wanted: int | None) -> str:
-            return check_name("series", series or _only(restoration.series(wanted)))
+            return check_name("series", series or _only(restoration.candidates.series(wanted)))
 
         def bring_back(choice: Choice) -> Restored:
             wanted = None if choice.step is None else check_step(choice.step)
@@ -375,7 +375,7 @@ class Tier:
             if wanted is None or step is not None:
                 return restoration.run(name, wanted, choice.generation)
             try:
-                [chosen] = restoration.candidates(name, wanted, choice.generation)
+                [chosen] = restoration.candidates.of(name, wanted, choice.generation)
             except NotFoundError as error:
                 if choice.committed:
                     raise
@@ -385,7 +385,7 @@ class Tier:
         def candidates() -> Iterator[Choice]:
             wanted = None if step is None else check_step(step)
             name = only_series(wanted)
-            for found in restoration.candidates(name, wanted, generation):
+            for found in restoration.candidates.of(name, wanted, generation):
                 yield Choice(name, found.manifest.step, found.manifest.generation, found.hot is None)
 
         asked = Choice(series, step, generation)

@@ -6,6 +6,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -20,6 +21,7 @@ from ckpt_tier.flow.sync import Syncing
 from ckpt_tier.journal.journal import Journal, peek
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.operations import Operations
+from ckpt_tier.restoring import Restored
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Store
 from ckpt_tier.tier import Tier
@@ -92,6 +94,13 @@ class TwoTiers:
 
     def operations(self) -> Operations:
         return Operations(self.wiring())
+
+    def restored(self, *, step: int | None, store: Store | None = None, **how: Any) -> list[Restored]:
+        """What came back, of each series that was asked for. Raises the error of what did not."""
+        back = Operations(self.wiring(store)).restore(self.events.append, step=step, **how)
+        if error := back.error():
+            raise error
+        return back.restored
 
     @contextlib.contextmanager
     def parts(self) -> Iterator[Parts]:

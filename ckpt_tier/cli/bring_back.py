@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 
 from ckpt_tier.cli import paper
-from ckpt_tier.cli.documents.restore import PassedOverDocument, RestoredDocument, RestoreDocument
+from ckpt_tier.cli.documents.restore import NotRestored, PassedOverDocument, RestoredDocument, RestoreDocument
 from ckpt_tier.cli.emitting import emitting
 from ckpt_tier.cli.settings import Settings
 from ckpt_tier.cli.stopping import Stop
@@ -13,8 +13,10 @@ from ckpt_tier.cli.words import rate, seconds
 from ckpt_tier.core import events
 from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_duration, format_size, format_time, parse_time
-from ckpt_tier.operations import Operations, Restored
+from ckpt_tier.operations import Operations
+from ckpt_tier.restoring import BroughtBack, Restored
 from ckpt_tier.system.clock import SystemClock
+from ckpt_tier.wiring import Wiring
 
 
 def bring_back(
@@ -41,22 +43,41 @@ def bring_back(
             if not isinstance(event, events.Restored):
                 emit(event)
 
-        restored = Operations(wiring).restore(
-            note_and_emit, step=step, series=series, generation=generation, rank=rank, to=to, force=force
+        back = Operations(wiring).restore(
+            note_and_emit,
+            step=step,
+            series=[series] if series else [],
+            generation=generation,
+            rank=rank,
+            to=to,
+            force=force,
         )
+    error = back.error()
+    if error is not None and len(back.failed) + len(back.restored) == 1:
+        raise error
+    _tell(settings, wiring, back, seen)
+    if error is not None:
+        raise error
+    return 0
+
+
+def _tell(settings: Settings, wiring: Wiring, back: BroughtBack, seen: list[events.Event]) -> None:
+    """`seen`: what was said on the way."""
+    restored = back.restored
     done = {(e.series, e.step): e for e in seen if isinstance(e, events.Restored)}
     passed_over = [e for e in seen if isinstance(e, events.PassedOver)]
     hot_alone = not_committed_yet(restored, has_cold=wiring.config.has_cold)
     notes = [*(e.text for e in seen if isinstance(e, events.Warned)), *hot_alone]
     hold = wiring.config.hot.hold if restored and restored[0].root == wiring.config.hot.path else None
     documents = [
-        restored_document(each, done[each.series, each.step], None if hold is None else clock.now() + hold)
+        restored_document(each, done[each.series, each.step], None if hold is None else wiring.clock.now() + hold)
         for each in restored
     ]
     if settings.json:
         document = RestoreDocument(
             restored=tuple(documents),
             passed_over=tuple(PassedOverDocument(series=e.series, step=e.step, reason=e.reason) for e in passed_over),
+            failed=not_restored(back),
             notes=tuple(notes),
         )
         paper.say(msgspec.json.encode(document).decode())
@@ -67,7 +88,16 @@ def bring_back(
             paper.say(f"Held on the hot tier for {format_duration(hold)}: not evicted before that ([hot] hold).")
         for note in hot_alone:
             paper.say(f"{paper.style('note:', 'yellow')} {note}")
-    return 0
+        say_failed(back)
+
+
+def not_restored(back: BroughtBack) -> tuple[NotRestored, ...]:
+    return tuple(NotRestored(series=series, reason=str(error)) for series, error in back.failed.items())
+
+
+def say_failed(back: BroughtBack) -> None:
+    for series, error in back.failed.items():
+        paper.say(f"{paper.mark(False)} series {series}: {paper.plain(str(error))}")
 
 
 def restored_document(back: Restored, event: events.Restored, held_until: float | None) -> RestoredDocument:

@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from ckpt_tier.cli import paper
-from ckpt_tier.cli.bring_back import newer_on_hot, restored_document
-from ckpt_tier.cli.documents.recover import NotRecovered, RecoverDocument, RunInColdTier
+from ckpt_tier.cli.bring_back import newer_on_hot, not_restored, restored_document, say_failed
+from ckpt_tier.cli.documents.recover import RecoverDocument, RunInColdTier
 from ckpt_tier.cli.documents.restore import PassedOverDocument, RestoredDocument
 from ckpt_tier.cli.emitting import emitting
 from ckpt_tier.cli.settings import Settings
@@ -32,20 +32,18 @@ from ckpt_tier.core import events
 from ckpt_tier.core.nouns import check_name, is_id
 from ckpt_tier.core.units import format_duration, format_size
 from ckpt_tier.errors import (
-    CancelledError,
-    CkptTierError,
     ConfigError,
     ConflictError,
     IntegrityError,
     NotFoundError,
     UnavailableError,
     UsageError,
-    worst_exit_code,
 )
 from ckpt_tier.flow.listing import by_step
 from ckpt_tier.flow.recover import configuration, fitting_layout, remember, summarise
 from ckpt_tier.flow.retry import persistently
-from ckpt_tier.operations import Operations, Restored
+from ckpt_tier.operations import Operations
+from ckpt_tier.restoring import BroughtBack, Restored
 from ckpt_tier.store import open_store
 from ckpt_tier.store.protocol import Store
 from ckpt_tier.system.clock import Clock, SystemClock, random_id
@@ -74,9 +72,9 @@ class Account:
         self.config: Config | None = None
         self.config_written = False
         self.runs: list[RunInColdTier] = []
+        self.back = BroughtBack([], {})
         self.restored: list[RestoredDocument] = []
         self.passed_over: list[events.PassedOver] = []
-        self.failed: dict[str, CkptTierError] = {}
         self.notes: list[str] = []
         self.warnings: list[str] = []
 
@@ -94,21 +92,11 @@ class Account:
             passed_over=tuple(
                 PassedOverDocument(series=e.series, step=e.step, reason=e.reason) for e in self.passed_over
             ),
-            failed=tuple(NotRecovered(series=series, reason=str(error)) for series, error in self.failed.items()),
+            failed=not_restored(self.back),
             notes=tuple(self.notes),
             warnings=tuple(self.warnings),
             exit_code=exit_code,
         )
-
-    def error(self) -> CkptTierError | None:
-        """The failures as one error, of the kind that matters most; None if every series came back."""
-        if not self.failed:
-            return None
-        worst = worst_exit_code({error.exit_code for error in self.failed.values()})
-        series, error = next((s, e) for s, e in self.failed.items() if e.exit_code == worst)
-        count = len(self.failed)
-        what = f"{count} of {count + len(self.restored)} series did not come back"
-        return type(error)(f"{what}: series {series}: {error.what}", error.why, error.fix)
 
 
 def recover(settings: Settings, wanted: Wanted) -> int:
@@ -135,7 +123,7 @@ def recover(settings: Settings, wanted: Wanted) -> int:
     for warning in account.warnings if not settings.json else []:
         paper.say(f"{paper.style('warning:', 'yellow')} {paper.plain(warning)}")
     _bring_back(settings, Wiring(config, clock), names, wanted, account)
-    error = account.error()
+    error = account.back.error()
     if settings.json:
         paper.say(msgspec.json.encode(account.document(error.exit_code if error else 0)).decode())
     elif not settings.quiet:
@@ -271,16 +259,15 @@ def _put_config(file: Path, config: Config) -> bool:
 
 
 def _bring_back(settings: Settings, wiring: Wiring, names: list[str], wanted: Wanted, account: Account) -> None:
-    """Each series, whatever becomes of the others; then the journal."""
+    """The series; then the journal."""
     operations = Operations(wiring)
-    done: list[events.Restored] = []
-    came_back: list[Restored] = []
+    done: dict[str, events.Restored] = {}
     hold_until = wiring.clock.now() + wiring.config.hot.hold
     with emitting(settings, wiring.clock, "recovering") as emit:
 
         def note_and_emit(event: events.Event) -> None:
             if isinstance(event, events.Restored):
-                done.append(event)
+                done[event.series] = event
             elif not isinstance(event, events.Committed):
                 emit(event)
             if isinstance(event, events.PassedOver):
@@ -288,15 +275,9 @@ def _bring_back(settings: Settings, wiring: Wiring, names: list[str], wanted: Wa
             if isinstance(event, events.Warned):
                 account.warnings.append(event.text)
 
-        for name in names:
-            try:
-                came_back += operations.restore(note_and_emit, step=None, series=name, force=wanted.force, hot=False)
-            except CancelledError:
-                raise
-            except CkptTierError as error:
-                account.failed[name] = error
-                continue
-            account.restored.append(restored_document(came_back[-1], done[-1], hold_until))
+        account.back = operations.restore(note_and_emit, step=None, series=names, force=wanted.force, hot=False)
+        came_back = account.back.restored
+        account.restored += [restored_document(each, done[each.series], hold_until) for each in came_back]
         if came_back:
             _remember(wiring, came_back, note_and_emit, account)
     try:
@@ -350,8 +331,7 @@ def _print_account(account: Account, config: Config) -> None:
         paper.say(paper.columns(rows, headings=headings, right={1}, indent=2))
     for note in account.notes:
         paper.say(f"{paper.style('note:', 'yellow')} {paper.plain(note)}")
-    for series, error in account.failed.items():
-        paper.say(f"{paper.mark(False)} series {series}: {paper.plain(str(error))}")
+    say_failed(account.back)
     if account.restored:
         paper.say()
         paper.say(_next_steps(config))

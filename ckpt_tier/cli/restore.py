@@ -31,7 +31,8 @@ def command(
     """Bring a checkpoint back, to its place in the hot folder or below --to. Every byte is verified, and nothing
     appears at the destination before that.
 
-    An identical file that is there already is not fetched again; a different one is kept, unless --force.
+    An identical file that is there already is not fetched again; a different one is kept, unless --force. A series that
+    does not come back keeps none of the others back.
     """
     if (step is None) == (not latest):
         raise UsageError("say which checkpoint to restore", fix="give either --step N or --latest")

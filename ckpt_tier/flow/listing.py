@@ -11,7 +11,7 @@ from ckpt_tier.core.branches import Branch, branch_of
 from ckpt_tier.core.events import Emit, PassedOver
 from ckpt_tier.core.states import State
 from ckpt_tier.core.units import format_time, parse_time
-from ckpt_tier.errors import NotFoundError
+from ckpt_tier.errors import IntegrityError, NotFoundError
 from ckpt_tier.hot.scan import HotCopy
 from ckpt_tier.journal.saves import Save
 
@@ -123,10 +123,16 @@ def by_step(manifests: Manifests, series: str, step: int, generation: str | None
     if not wanted:
         raise no_such_step(manifests, [series], step, generation)
     found, damaged = manifests.read_all(wanted)
-    if damaged:
-        # Another generation is not what was asked for; whoever wants it says so.
-        raise next(iter(damaged.values()))
-    return max(found.values(), key=lambda manifest: manifest.saved)
+    return newest_of([*found.values(), *damaged.values()])
+
+
+def newest_of(read: Collection[Manifest | IntegrityError]) -> Manifest:
+    """Of the generations of one step the one saved last. Raises the error of one that can't be read: it may be what is
+    meant, and whoever wants another one says so."""
+    for each in read:
+        if isinstance(each, IntegrityError):
+            raise each
+    return max((each for each in read if isinstance(each, Manifest)), key=lambda manifest: manifest.saved)
 
 
 def readable(manifests: Manifests, series: str, emit: Emit) -> list[Manifest]:

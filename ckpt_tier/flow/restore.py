@@ -75,9 +75,11 @@ def restore(store: Store, manifest: Manifest, how: Restoring, clock: Clock, emit
             for file, target in targets.items()
             if not is_there(file, target, clock, force=how.force, mend=how.mend)
         ]
-        moved = _stage_all(store, manifest, wanted, how.root, clock, emit)
-        place_all(manifest, wanted, how.root, emit, force=how.force or how.mend)
-        _tidy(how.root)
+        try:
+            moved = _stage_all(store, manifest, wanted, how.root, clock, emit)
+            place_all(manifest, wanted, how.root, emit, force=how.force or how.mend)
+        finally:
+            _tidy(how.root, manifest.generation)
     emit(
         Restored(
             series=manifest.series,
@@ -164,9 +166,13 @@ def _stage_all(
     return sum(meter.moved_bytes for meter in meters.values())
 
 
-def _tidy(root: Path) -> None:
-    """Removes the lock file, except in the hot folder."""
+def _tidy(root: Path, generation: str) -> None:
+    """Removes a staging folder in which nothing is left to go on with, and the lock file, except in the hot folder."""
     hidden = root / HIDDEN
+    staging = staging_of(root, generation)
+    with contextlib.suppress(OSError):
+        staging.rmdir()
+        staging.parent.rmdir()
     if not any((hidden / name).exists() for name in ("inbox", "unsent", "holds", "replaced", "worker.lock", "staging")):
         with contextlib.suppress(OSError):
             (hidden / "restore.lock").unlink()

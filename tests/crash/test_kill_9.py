@@ -40,10 +40,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 """
 SYNC = PRELUDE + "tiers.sync(); print('done')"
-RESTORE = (
-    PRELUDE
-    + "tiers.operations().restore(lambda event: None, step=int(sys.argv[3]), to=Path(sys.argv[2])); print('done')"
-)
+RESTORE = PRELUDE + "tiers.restored(step=int(sys.argv[3]), to=Path(sys.argv[2])); print('done')"
 TRAIN = (
     PRELUDE.replace("print(", "[checkpoint(step) for step in range(5)]; print(")
     + """
@@ -172,7 +169,7 @@ def restore_survives(place: Path, kills: int, seed: int) -> None:
             assert path.read_bytes() == checkpoint(int(path.stem.rpartition("_")[2])), "nothing half is ever visible"
     for kill in range(kills):
         to = place / f"to-{kill // 3}"
-        tiers.operations().restore(tiers.events.append, step=kill % 5, to=to)
+        tiers.restored(step=kill % 5, to=to)
         assert (to / "model_gpu0" / f"model_step_{kill % 5}.pt").read_bytes() == checkpoint(kill % 5)
         assert not list(to.glob(".ckpt-tier/staging/*/*.part")) or kill % 3 < 2
 

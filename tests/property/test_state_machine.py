@@ -157,8 +157,8 @@ class Life(RuleBasedStateMachine):
         manifest = manifests[pick % len(manifests)]
         to = self.root / f"restored-{self.restores}"
         self.restores += 1
-        call = lambda: self.tiers.operations().restore(  # noqa: E731
-            self.tiers.events.append, step=manifest.step, series="0", generation=manifest.generation, to=to
+        call = lambda: self.tiers.restored(  # noqa: E731
+            step=manifest.step, series=["0"], generation=manifest.generation, to=to
         )
         if count is not None:
             with killed_at(count):

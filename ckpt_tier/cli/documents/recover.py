@@ -2,7 +2,7 @@
 
 import msgspec
 
-from ckpt_tier.cli.documents.restore import PassedOverDocument, RestoredDocument
+from ckpt_tier.cli.documents.restore import NotRestored, PassedOverDocument, RestoredDocument
 
 
 class RunInColdTier(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,13 +14,6 @@ class RunInColdTier(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int
     newest_step: int | None
     saved_at: str | None
-
-
-class NotRecovered(msgspec.Struct, frozen=True, kw_only=True):
-    """A series that did not come back."""
-
-    series: str
-    reason: str
 
 
 class RecoverDocument(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,7 +33,7 @@ class RecoverDocument(msgspec.Struct, frozen=True, kw_only=True):
     hot_path: str
     restored: tuple[RestoredDocument, ...]
     passed_over: tuple[PassedOverDocument, ...]
-    failed: tuple[NotRecovered, ...]
+    failed: tuple[NotRestored, ...]
     notes: tuple[str, ...]
     warnings: tuple[str, ...]
     exit_code: int

@@ -31,11 +31,19 @@ class PassedOverDocument(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class NotRestored(msgspec.Struct, frozen=True, kw_only=True):
+    """A series that did not come back."""
+
+    series: str
+    reason: str
+
+
 class RestoreDocument(msgspec.Struct, frozen=True, kw_only=True):
-    """`restore`: what came back, and what was passed over. `notes` say what else should be known: that the cold tier is
-    away, that what came back is on the hot tier alone."""
+    """`restore`: what came back, what was passed over, and of several series those that did not come back. `notes` say
+    what else should be known: that the cold tier is away, that what came back is on the hot tier alone."""
 
     schema: str = "ckpt-tier/restore/1"
     restored: tuple[RestoredDocument, ...]
     passed_over: tuple[PassedOverDocument, ...]
+    failed: tuple[NotRestored, ...]
     notes: tuple[str, ...]

@@ -31,7 +31,7 @@ def rolled_back(tiers: TwoTiers) -> None:
 
 
 def latest(tiers: TwoTiers, to: str = "latest") -> tuple[int, bytes]:
-    [back] = tiers.operations().restore(tiers.events.append, step=None, to=tiers.root / to)
+    [back] = tiers.restored(step=None, to=tiers.root / to)
     return back.step, back.files[0].read_bytes()
 
 
@@ -69,7 +69,7 @@ def test_every_generation_of_both_branches_can_still_be_restored(tiers: TwoTiers
     ]
     for row in listed:
         to = tiers.root / f"{row.step}-{row.generation}"
-        [back] = tiers.operations().restore(print, step=row.step, generation=row.generation, to=to)
+        [back] = tiers.restored(step=row.step, generation=row.generation, to=to)
         assert back.files[0].read_bytes() == checkpoint(row.step, 1 if row.abandoned or row.step < 4 else 2)
 
 

@@ -61,7 +61,7 @@ def test_a_folder_is_one_checkpoint_of_one_member_with_all_its_files(tiers: TwoT
     assert cold_steps(tiers) == [5]
     [listed] = tiers.operations().checkpoints()
     assert listed.size_bytes == sum(map(len, expected.values()))
-    [back] = tiers.operations().restore(print, step=5, to=tiers.root / "back")
+    [back] = tiers.restored(step=5, to=tiers.root / "back")
     assert content(tiers.root / "back" / "checkpoint-5") == expected
     assert {path.name for path in back.files} == {"model-00001.pt", "optimizer.pt", "config.json", "trainer_state.json"}
 
@@ -102,7 +102,7 @@ def test_that_few_files_are_there_is_asked_of_each_and_of_many_by_a_listing(
     assert sum(number for key, number in store.stats.items() if key.endswith(".bin")) == asked
     assert sum(number for prefix, number in store.lists.items() if "/data/" in prefix) == listed
     expected = content(folder)
-    [back] = tiers.operations().restore(print, step=5, to=tiers.root / "back")
+    [back] = tiers.restored(step=5, to=tiers.root / "back")
     assert content(tiers.root / "back" / "checkpoint-5") == expected
     assert len(back.files) == count
 
@@ -131,7 +131,7 @@ def test_what_disappears_before_the_commit_is_noticed_and_sent_again(tiers: TwoT
     tiers.clock.time += STALLED_WAIT + 1
     tiers.sync(store)
     assert cold_steps(tiers) == [5]
-    tiers.operations().restore(print, step=5, to=tiers.root / "back")
+    tiers.restored(step=5, to=tiers.root / "back")
     assert content(tiers.root / "back" / "checkpoint-5") == content(folder)
 
 
@@ -139,11 +139,11 @@ def test_small_files_that_arrived_before_a_kill_are_not_fetched_again(tiers: Two
     expected = content(write(tiers, 5))
     tiers.sync()
     with one_thread(), killed_at(14):
-        tiers.operations().restore(print, step=5, to=tiers.root / "back")
+        tiers.restored(step=5, to=tiers.root / "back")
     staged = [path.read_bytes() for path in (tiers.root / "back").rglob("*.part")]
     arrived = sum(len(data) for data in staged if data in expected.values())
     assert 0 < arrived < sum(map(len, expected.values()))
-    [back] = tiers.operations().restore(print, step=5, to=tiers.root / "back")
+    [back] = tiers.restored(step=5, to=tiers.root / "back")
     assert back.fetched_bytes == sum(map(len, expected.values())) - arrived
     assert content(tiers.root / "back" / "checkpoint-5") == expected
 
@@ -208,7 +208,7 @@ def test_the_hook_hands_a_whole_folder_over_and_keeps_it_from_the_trainers_own_c
     tiers.sync()
     assert cold_steps(tiers) == [5]
     assert tiers.unsent() == []
-    tiers.operations().restore(print, step=5)
+    tiers.restored(step=5)
     assert content(folder) == expected
 
 
@@ -219,7 +219,7 @@ def test_a_file_that_the_trainer_deletes_from_a_folder_meanwhile_comes_from_its_
     (folder / "global" / "optimizer.pt").unlink()
     tiers.sync()
     [first, *_] = [m for m in tiers.operations().checkpoints() if m.committed_at]
-    tiers.operations().restore(print, step=5, generation=first.generation, to=tiers.root / "back")
+    tiers.restored(step=5, generation=first.generation, to=tiers.root / "back")
     assert content(tiers.root / "back" / "checkpoint-5") == expected
 
 
@@ -269,7 +269,7 @@ def test_a_kill_at_any_moment_loses_nothing_and_leaves_no_half_folder(tiers: Two
     assert sorted(p.name for p in tiers.hot.iterdir() if p.name != ".ckpt-tier") == ["checkpoint-6"]
     for step, files in expected.items():
         to = tiers.root / f"back-{step}"
-        tiers.operations().restore(print, step=step, to=to)
+        tiers.restored(step=step, to=to)
         assert content(to / f"checkpoint-{step}") == files
 
 
@@ -288,9 +288,9 @@ def test_an_existing_folder_with_other_files_is_kept_unless_forced(tiers: TwoTie
     tiers.sync()
     (folder / "config.json").write_text("mine")
     with pytest.raises(ConflictError):
-        tiers.operations().restore(print, step=5)
+        tiers.restored(step=5)
     assert (folder / "config.json").read_text() == "mine"
-    tiers.operations().restore(print, step=5, force=True)
+    tiers.restored(step=5, force=True)
     assert content(folder) == expected
     aside = list((tiers.hot / ".ckpt-tier" / "replaced").iterdir())
     assert [path.read_text() for path in aside] == ["mine"]
@@ -302,9 +302,9 @@ def test_a_restore_that_is_killed_shows_a_whole_folder_or_none(tiers: TwoTiers, 
     tiers.sync()
     to = tiers.root / "back"
     with killed_at(count):
-        tiers.operations().restore(print, step=5, to=to)
+        tiers.restored(step=5, to=to)
     assert not (to / "checkpoint-5").exists() or content(to / "checkpoint-5") == expected
-    tiers.operations().restore(print, step=5, to=to)
+    tiers.restored(step=5, to=to)
     assert content(to / "checkpoint-5") == expected
     assert [path.name for path in to.iterdir()] == ["checkpoint-5"]
 
@@ -330,5 +330,5 @@ def test_each_rank_may_save_a_folder_of_its_own(tmp_path: Path) -> None:
     tiers.sync()
     assert cold_steps(tiers) == [5, 6]
     assert [p.name for p in sorted((tiers.hot / "step_5").glob("*"))] == []
-    tiers.operations().restore(print, step=5)
+    tiers.restored(step=5)
     assert (tiers.hot / "step_5/rank1/optimizer.pt").read_bytes() == checkpoint(5, 1)

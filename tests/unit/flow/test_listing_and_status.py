@@ -42,7 +42,7 @@ def test_a_copy_that_was_just_restored_is_shown_as_what_it_is(tiers: TwoTiers) -
     for step in range(3):
         tiers.write(step)
     tiers.sync()
-    tiers.operations().restore(print, step=0)
+    tiers.restored(step=0)
     rows = tiers.operations().checkpoints()
     assert [(row.step, row.state, row.hot) for row in rows] == [
         (0, "committed", True),

@@ -106,7 +106,7 @@ def test_a_restored_copy_is_among_the_best_again_once_its_hold_is_over(tiers: Tw
     for step, loss in ((1, 1.0), (2, 3.0), (3, 2.0)):
         saved(tiers, step, loss=loss)
     for step in (1, 2):
-        tiers.operations().restore(tiers.events.append, step=step)
+        tiers.restored(step=step)
     tiers.set(hot={"keep_best": BEST})
     tiers.sync()
     assert tiers.hot_steps() == [1, 2, 3]

@@ -44,7 +44,7 @@ def in_place(root: Path) -> list[int]:
 
 
 def bring(tiers: TwoTiers, to: Path | None = None) -> None:
-    tiers.operations().restore(tiers.events.append, step=STEP, to=to)
+    tiers.restored(step=STEP, to=to)
 
 
 def kill_between_two_names(tiers: TwoTiers, monkeypatch: pytest.MonkeyPatch, to: Path | None = None) -> None:
@@ -102,7 +102,7 @@ def test_elsewhere_it_is_finished_by_the_next_restore_of_whichever_step(
 ) -> None:
     to = tmp_path / "to"
     kill_between_two_names(filled, monkeypatch, to)
-    filled.operations().restore(filled.events.append, step=STEP + 1, to=to)
+    filled.restored(step=STEP + 1, to=to)
     assert in_place(to) == [0, 1, 2]
     assert (to / f"step_{STEP + 1}/rank_2.pt").read_bytes() == checkpoint(STEP + 1, 2)
     assert len(finished(filled)) == 1

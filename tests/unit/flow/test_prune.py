@@ -256,7 +256,7 @@ def test_a_prune_can_be_undone_by_hand_while_the_data_is_there(tiers: TwoTiers) 
     [buried] = (tiers.cold / "run/0/tombstones").glob("000000000001.*")
     taken = json.loads(buried.read_text())["manifest"]
     (tiers.cold / "run/0/manifests" / buried.name).write_text(json.dumps(taken))
-    [restored] = tiers.operations().restore(tiers.events.append, step=1)
+    [restored] = tiers.restored(step=1)
     assert restored.step == 1
     assert 1 in {one.step for one in committed(tiers)}
 

@@ -99,13 +99,13 @@ def test_each_rank_comes_back_with_its_own_bytes(tmp_path: Path) -> None:
         node.save(5, rank, 3)
         node.sync()
     for rank in range(3):
-        [back] = cluster[0].tiers.operations().restore(print, step=5, rank=rank, to=tmp_path / f"back-{rank}")
+        [back] = cluster[0].tiers.restored(step=5, rank=rank, to=tmp_path / f"back-{rank}")
         assert back.files == (tmp_path / f"back-{rank}" / "step_5.pt",)
         assert back.files[0].read_bytes() == checkpoint(5, 100 * rank)
     with pytest.raises(UsageError, match="3 ranks under the same paths"):
-        cluster[0].tiers.operations().restore(print, step=5, to=tmp_path / "all")
+        cluster[0].tiers.restored(step=5, to=tmp_path / "all")
     with pytest.raises(NotFoundError, match="has no rank 3"):
-        cluster[0].tiers.operations().restore(print, step=5, rank=3, to=tmp_path / "none")
+        cluster[0].tiers.restored(step=5, rank=3, to=tmp_path / "none")
     assert not (tmp_path / "all" / "step_5.pt").exists()
 
 
@@ -118,7 +118,7 @@ def test_over_one_shared_folder_one_worker_commits_all_ranks_and_evicts_them_tog
     assert [(m.step, len(m.members)) for m in node.manifests()] == [(5, 4), (6, 4)]
     left = sorted(path.relative_to(node.tiers.hot).as_posix() for path in node.tiers.hot.rglob("rank_*.pt"))
     assert left == [f"step_6/rank_{rank}.pt" for rank in range(4)]
-    node.tiers.operations().restore(print, step=5)
+    node.tiers.restored(step=5)
     assert (node.tiers.hot / "step_5/rank_3.pt").read_bytes() == checkpoint(5, 300)
 
 
@@ -221,7 +221,7 @@ def test_two_whole_passes_are_two_generations_and_both_come_back(tmp_path: Path)
     for manifest, seed in ((first, 1), (second, 2)):
         for rank in range(3):
             to = tmp_path / f"{seed}-{rank}"
-            cluster[0].tiers.operations().restore(print, step=5, generation=manifest.generation, rank=rank, to=to)
+            cluster[0].tiers.restored(step=5, generation=manifest.generation, rank=rank, to=to)
             assert (to / "step_5.pt").read_bytes() == checkpoint(5, 100 * rank + seed)
 
 

@@ -216,7 +216,7 @@ def back(tiers: TwoTiers) -> TwoTiers:
         path.unlink()
     tiers.lose_journal()
     tiers.events.clear()
-    tiers.operations().restore(tiers.events.append, step=3)
+    tiers.restored(step=3)
     return tiers
 
 
@@ -279,10 +279,10 @@ def test_killed_at_any_touch_of_the_world_a_recovery_is_finished_by_the_next(bac
         back.path(3).unlink(missing_ok=True)
         back.lose_journal()
         with killed_at(kills) as countdown:
-            back.operations().restore(back.events.append, step=3)
+            back.restored(step=3)
             remembered(back, 3)
         assert not back.path(3).exists() or back.path(3).read_bytes() == checkpoint(3)
-        back.operations().restore(back.events.append, step=3)
+        back.restored(step=3)
         assert remembered(back, 3) == []
         assert back.states() == {3: "committed"}
         if countdown.left >= 0:

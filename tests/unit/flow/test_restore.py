@@ -22,7 +22,7 @@ from ckpt_tier.flow.placing import target_of
 from ckpt_tier.flow.restore import Restoring, restore
 from ckpt_tier.hot.holds import held
 from ckpt_tier.hot.space import Space
-from ckpt_tier.operations import Operations, Restored
+from ckpt_tier.operations import Restored
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Blocks
 from ckpt_tier.system.clock import SystemClock
@@ -43,7 +43,7 @@ def filled(tiers: TwoTiers) -> TwoTiers:
 
 
 def bring(tiers: TwoTiers, step: int | None, to: Path | None = None, **how: bool) -> Restored:
-    [restored] = tiers.operations().restore(tiers.events.append, step=step, to=to, **how)
+    [restored] = tiers.restored(step=step, to=to, **how)
     return restored
 
 
@@ -386,10 +386,10 @@ def test_one_object_that_cannot_be_read_while_its_neighbour_can_is_damaged_and_n
                 raise UnavailableError("SlowDownRead")
             return super().read(key, offset, length)
 
-    wiring = filled.wiring(Rotten(filled.cold))
+    store = Rotten(filled.cold)
     with pytest.raises(IntegrityError, match="its neighbour can"):
-        Operations(wiring).restore(filled.events.append, step=3, to=tmp_path / "to")
-    [restored] = Operations(wiring).restore(filled.events.append, step=None, to=tmp_path / "to")
+        filled.restored(step=3, store=store, to=tmp_path / "to")
+    [restored] = filled.restored(step=None, store=store, to=tmp_path / "to")
     assert restored.step == 2
 
 
@@ -441,20 +441,18 @@ def test_latest_survives_a_short_failure_of_the_cold_tier(filled: TwoTiers, tmp_
             return super().get(key, limit)
 
     (filled.state_dir / "manifests.sqlite").unlink(missing_ok=True)
-    [restored] = Operations(filled.wiring(Hiccup(filled.cold))).restore(
-        filled.events.append, step=None, to=tmp_path / "to"
-    )
+    [restored] = filled.restored(step=None, store=Hiccup(filled.cold), to=tmp_path / "to")
     assert restored.step == 3
 
 
 def test_a_step_that_is_not_there_names_the_nearest(filled: TwoTiers) -> None:
     with pytest.raises(NotFoundError) as caught:
-        filled.operations().restore(filled.events.append, step=77, series="0")
+        filled.restored(step=77, series=["0"])
     assert "1, 2, 3" in caught.value.why
     with pytest.raises(NotFoundError, match="no generation"):
-        filled.operations().restore(filled.events.append, step=1, series="0", generation="f" * 16)
+        filled.restored(step=1, series=["0"], generation="f" * 16)
     with pytest.raises(UsageError, match="there is no series '7': there are 0"):
-        filled.operations().restore(filled.events.append, step=None, series="7")
+        filled.restored(step=None, series=["7"])
 
 
 def test_a_damaged_manifest_of_the_step_is_not_silently_replaced_by_an_older_generation(
@@ -468,15 +466,15 @@ def test_a_damaged_manifest_of_the_step_is_not_silently_replaced_by_an_older_gen
     with pytest.raises(IntegrityError):
         bring(filled, 1, tmp_path / "to")
     generation = other.name.split(".")[1]
-    filled.operations().restore(filled.events.append, step=1, generation=generation, to=tmp_path / "to")
+    filled.restored(step=1, generation=generation, to=tmp_path / "to")
 
 
 def test_each_series_comes_back_or_only_the_one_asked_for(filled: TwoTiers, tmp_path: Path) -> None:
     filled.write(3, series="1")
     filled.sync()
-    everything = filled.operations().restore(filled.events.append, step=3, to=tmp_path / "a")
+    everything = filled.restored(step=3, to=tmp_path / "a")
     assert [restored.series for restored in everything] == ["0", "1"]
-    only = filled.operations().restore(filled.events.append, step=3, series="1", to=tmp_path / "b")
+    only = filled.restored(step=3, series=["1"], to=tmp_path / "b")
     assert [restored.series for restored in only] == ["1"]
     with pytest.raises(UsageError, match="has the series 0, 1"):
         filled.tier().restore(3)
@@ -502,7 +500,7 @@ from tests.builders import TwoTiers
 tiers = TwoTiers(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
-[restored] = tiers.operations().restore(lambda event: None, step=0, to=Path(sys.argv[2]))
+[restored] = tiers.restored(step=0, to=Path(sys.argv[2]))
 print(restored.fetched_bytes)
 """
 

@@ -7,7 +7,7 @@ import pytest
 
 from ckpt_tier.core.events import PassedOver, Warned
 from ckpt_tier.errors import ConflictError, NotFoundError, UnavailableError, UsageError
-from ckpt_tier.operations import Operations, Restored
+from ckpt_tier.operations import Restored
 from ckpt_tier.pruning import Pruning
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.folder_paths import MARKER
@@ -33,7 +33,7 @@ def trained(tiers: TwoTiers) -> TwoTiers:
 
 
 def latest(tiers: TwoTiers, to: Path | None = None) -> Restored:
-    [back] = tiers.operations().restore(tiers.events.append, step=None, to=to)
+    [back] = tiers.restored(step=None, to=to)
     return back
 
 
@@ -99,7 +99,7 @@ def test_a_step_that_was_asked_for_is_not_mended_but_its_damage_is_said(trained:
     flip_a_bit(path)
     rotten = path.read_bytes()
     with pytest.raises(ConflictError, match="is damaged: it has the size and time") as caught:
-        trained.operations().restore(trained.events.append, step=2)
+        trained.restored(step=2)
     assert "--force" in caught.value.fix
     assert path.read_bytes() == rotten
 
@@ -126,7 +126,7 @@ def test_with_the_cold_tier_away_and_nothing_hot_it_is_the_cold_tier_that_is_mis
 def test_with_the_cold_tier_away_amid_the_fetch_an_older_copy_that_lies_here_is_taken(trained: TwoTiers) -> None:
     trained.path(2).unlink()
     store = GoneAmidReading(trained.cold)
-    [back] = Operations(trained.wiring(store)).restore(trained.events.append, step=None)
+    [back] = trained.restored(step=None, store=store)
     assert (back.step, back.fetched_bytes) == (1, 0)
     assert any("the cold tier is away" in event.text for event in trained.events if isinstance(event, Warned))
 
@@ -137,11 +137,10 @@ def test_what_was_committed_before_the_cold_tier_went_away_is_not_called_uncommi
 
 
 def test_a_series_or_a_rank_that_is_a_slip_is_no_first_start(trained: TwoTiers) -> None:
-    operations = trained.operations()
     with pytest.raises(UsageError, match="there is no series 'typo'"):
-        operations.restore(trained.events.append, step=None, series="typo")
+        trained.restored(step=None, series=["typo"])
     with pytest.raises(UsageError, match="has no rank 9"):
-        operations.restore(trained.events.append, step=None, rank=9)
+        trained.restored(step=None, rank=9)
 
 
 def test_a_folder_that_nobody_has_called_complete_is_passed_over(tmp_path: Path) -> None:
@@ -182,7 +181,7 @@ def test_shares_are_resumed_from_only_as_a_whole_set(tmp_path: Path) -> None:
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(checkpoint(step, rank))
             tiers.touch(path)
-    [back] = Operations(tiers.wiring()).restore(tiers.events.append, step=None)
+    [back] = tiers.restored(step=None)
     assert (back.step, back.path, len(back.files)) == (1, tiers.hot / "step_1", 2)
     assert reasons(tiers) == {2: "waits for rank 1 of 2"}
 

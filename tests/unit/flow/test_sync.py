@@ -222,7 +222,7 @@ def test_the_same_step_saved_after_a_rollback_is_a_second_generation_and_both_re
     contents = set()
     for number, generation in enumerate(generations):
         to = tiers.root / f"to-{number}"
-        [restored] = tiers.operations().restore(tiers.events.append, step=5, generation=generation, to=to)
+        [restored] = tiers.restored(step=5, generation=generation, to=to)
         contents.add(restored.files[0].read_bytes())
     assert contents == {checkpoint(5, 1), checkpoint(5, 2)}
 
@@ -433,7 +433,7 @@ def test_a_file_changed_between_validation_and_upload_goes_back_to_validation(ti
 
     tiers.sync(Slow(tiers.cold))
     assert tiers.happened(Changed)
-    [restored] = tiers.operations().restore(tiers.events.append, step=1, to=tiers.root / "to")
+    [restored] = tiers.restored(step=1, to=tiers.root / "to")
     assert restored.files[0].read_bytes() == checkpoint(1, 7)
     assert len(tiers.cold_steps()) == 1
 
