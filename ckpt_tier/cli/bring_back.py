@@ -141,8 +141,9 @@ def not_committed_yet(restored: list[Restored], *, has_cold: bool) -> list[str]:
 def newer_on_hot(operations: Operations, restored: list[Restored]) -> list[str]:
     """What a restore from the cold tier alone can't know of: files on the hot tier that were saved later."""
     notes = []
+    everything = operations.checkpoints(restored[0].series if len(restored) == 1 else None) if restored else []
     for back in restored:
-        rows = operations.checkpoints(back.series)
+        rows = [row for row in everything if row.series == back.series]
         taken = next((row for row in rows if (row.step, row.generation) == (back.step, back.generation)), None)
         if taken is None or taken.saved_at is None:
             continue

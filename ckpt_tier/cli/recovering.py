@@ -39,7 +39,6 @@ from ckpt_tier.errors import (
     UnavailableError,
     UsageError,
 )
-from ckpt_tier.flow.listing import by_step
 from ckpt_tier.flow.recover import configuration, fitting_layout, remember, summarise
 from ckpt_tier.flow.retry import persistently
 from ckpt_tier.operations import Operations
@@ -289,8 +288,10 @@ def _bring_back(settings: Settings, wiring: Wiring, names: list[str], wanted: Wa
 def _remember(wiring: Wiring, came_back: list[Restored], emit: events.Emit, account: Account) -> None:
     try:
         with wiring.working(emit, _WHAT) as parts:
-            for back in came_back:
-                manifest = by_step(wiring.cold.manifests, back.series, back.step, back.generation)
+            wanted = {(back.series, back.step, back.generation) for back in came_back}
+            oldest = {back.series: back.step for back in came_back}
+            entries = persistently(lambda: wiring.cold.manifests.entries_from(oldest), wiring.clock)
+            for manifest in _readable(wiring, [e for e in entries if (e.series, e.step, e.generation) in wanted]):
                 for path in remember(parts, wiring.layout, manifest):
                     account.notes.append(f"{path} was not noted in the journal; `ckpt-tier sync` takes it up")
     except (ConflictError, ConfigError, UnavailableError) as error:
