@@ -42,10 +42,12 @@ def refusal(status: int, code: str) -> Answer:
 
 
 class Trouble:
-    """What to do to the traffic; `seen` lists each request's method and path."""
+    """What to do to the traffic; `seen` lists each request's method and path, `announced` those of requests that asked
+    whether their body is wanted."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.announced: list[str] = []
         self.before: Before = lambda _request: None
         self.after: After = lambda _request, _answer: None
 
@@ -65,6 +67,10 @@ def troubled(bucket: Bucket) -> Iterator[tuple[Bucket, Trouble]]:
         def handle(self) -> None:
             with contextlib.suppress(ConnectionError, TimeoutError):
                 super().handle()
+
+        def handle_expect_100(self) -> bool:
+            trouble.announced.append(f"{self.command} {self.path}")
+            return super().handle_expect_100()
 
         def forward(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)

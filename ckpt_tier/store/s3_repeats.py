@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ckpt_tier.store.s3_session import parse_timestamp
+from ckpt_tier.store.s3_wire import SENT_AT_ONCE
 from ckpt_tier.store.source_body import PieceBody
 
 if TYPE_CHECKING:
@@ -43,8 +44,6 @@ _MADE_ANEW = frozenset(
         "amz-sdk-request",
     )
 )
-_SENT_AT_ONCE = 2**20
-"""A body of so many bytes is not announced: asking whether it is wanted would cost as much as sending it."""
 _OK = range(200, 300)
 _CHECKSUMS = ("crc64nvme", "crc32c", "crc32", "sha256", "sha1")
 _READ_AS: dict[str, Callable[[str], object]] = {
@@ -169,7 +168,7 @@ class Repeats:
         body = parameters.get("Body")
         if body is not None:
             headers["content-length"] = str(body.length)
-            if body.length > _SENT_AT_ONCE:
+            if body.length > SENT_AT_ONCE:
                 headers["expect"] = "100-continue"
         url = pattern.place + _target(parameters)
         signed: Any = AWSRequest(pattern.method, url, headers)

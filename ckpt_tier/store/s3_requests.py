@@ -11,7 +11,7 @@ import msgspec
 
 from ckpt_tier.errors import ConfigError, UnavailableError
 from ckpt_tier.store.s3_errors import Place, expired_credentials, host_of, translated
-from ckpt_tier.store.s3_wire import Wire
+from ckpt_tier.store.s3_wire import SENT_AT_ONCE, Wire
 
 if TYPE_CHECKING:
     from botocore.session import Session
@@ -123,6 +123,7 @@ class Requests:
         session = make_session(self.options.profile, self.options.region)
         verify = _authorities(session, self.options)
         client = _make_client(session, self.options, verify)
+        client.meta.events.register_last("before-call.s3", _announce_large_bodies_alone)
         client.meta.events.register("after-call.s3", self._note_server)
         self._wire.attach(client, verify)
         s3_listing.attach(client)
@@ -164,6 +165,14 @@ def _make_client(session: "Session", options: S3Options, verify: str | Literal[T
     )
     client: Any = session.create_client("s3", endpoint_url=options.endpoint_url, verify=verify, config=config)
     return client  # type: ignore[no-any-return]
+
+
+def _announce_large_bodies_alone(params: dict[str, Any], **_: object) -> None:
+    """botocore announces every body, also that of a manifest."""
+    from botocore.utils import determine_content_length
+
+    if (determine_content_length(params.get("body")) or 0) <= SENT_AT_ONCE:
+        params["headers"].pop("Expect", None)
 
 
 def credentials(options: S3Options) -> Any:

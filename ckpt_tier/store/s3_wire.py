@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     from ckpt_tier.store.s3_tls import Certificates
 
+SENT_AT_ONCE = 2**20
+"""A body of so many bytes is not announced: to ask whether it is wanted takes a way to the store and back, and may cost
+as much as sending it."""
 _OPERATIONS = ("PutObject", "UploadPart", "GetObject", "HeadObject")
 _CONTINUE_TIMEOUT = 1.0
 """Seconds for which a server may think about the headers before the body is sent all the same, as botocore does:

@@ -582,6 +582,20 @@ def test_each_request_is_sent_once(through: tuple[S3Store, Trouble]) -> None:
     assert len(trouble.seen) == 1
 
 
+def test_only_a_large_body_is_announced_and_a_small_one_just_sent(
+    through: tuple[S3Store, Trouble], make_file: MakeFile
+) -> None:
+    store, trouble = through
+    store.put("a", b"{}", if_absent=True)
+    store.upload("b", source_of(make_file(bytes(3000))), Counter())
+    store.upload("c", source_of(make_file(b"")), Counter())
+    assert not trouble.announced
+    store.upload("d", source_of(make_file(bytes(2 * 2**20))), Counter())
+    assert len(trouble.announced) == 1
+    assert store.get("a", 10) == b"{}"
+    assert store.stat("d").size == 2 * 2**20
+
+
 def test_an_answer_that_is_not_s3s_is_no_crash(through: tuple[S3Store, Trouble]) -> None:
     store, trouble = through
     trouble.before = lambda _request: Answer(200, {"content-type": "text/html"}, b"<html>please log in</html>")
