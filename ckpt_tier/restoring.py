@@ -26,6 +26,7 @@ from ckpt_tier.errors import (
     UsageError,
     worst_exit_code,
 )
+from ckpt_tier.system.streams import Width, streams_at_first
 from ckpt_tier.wiring import Wiring
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class Restoration:
         self._root = (to or wiring.config.hot.path).absolute()
         self._force = force
         self._uses_hot = hot
+        self._width = Width(streams_at_first())
 
     def run_all(self, names: Iterable[str], step: int | None, generation: str | None) -> BroughtBack:
         """Brings back one of each of these series, whatever becomes of the others. Raises CancelledError, and nothing
@@ -146,7 +148,7 @@ class Restoration:
         if candidate.hot is not None and hold_until is not None:
             fetched = self._stay(candidate.hot, manifest, hold_until)
         else:
-            how = Restoring(root=self._root, force=self._force, mend=mend, hold_until=hold_until)
+            how = Restoring(root=self._root, force=self._force, mend=mend, hold_until=hold_until, width=self._width)
             store = self._wiring.store if candidate.hot is None else PlainFolder(config.hot.path)
             fetched = restore(store, manifest, how, clock, self._emit)
         return Restored(

@@ -27,14 +27,14 @@ from ckpt_tier.system.clock import Clock
 from ckpt_tier.system.digests import combine, crc64nvme, to_hex
 from ckpt_tier.system.durable import flush, out_of_space_is_said, write_all
 from ckpt_tier.system.flushing import flushed_beside
-from ckpt_tier.system.streams import Streams, in_streams, streams_at_first
+from ckpt_tier.system.streams import Streams, Width, in_streams
 
 PIECE = 16 * MIB
 """Bytes that are noted as finished together: a kill costs at most so many in each stream."""
 FLUSH_EVERY = 64 * MIB
 """Bytes written between two flushes of a large file."""
 MOST_STREAMS = 16
-"""Over a line with a long way; on a short one, `streams_at_first` and no more."""
+"""Over a line with a long way."""
 
 
 class _Target(msgspec.Struct, frozen=True):
@@ -51,13 +51,16 @@ class _Target(msgspec.Struct, frozen=True):
 class Fetching:
     """One object on its way into `staged`. To be used once, by one thread."""
 
-    def __init__(self, store: Store, file: ManifestFile, staged: Path, watch: Watch, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, file: ManifestFile, staged: Path, watch: Watch, clock: Clock, width: Width
+    ) -> None:
         self._store = store
         self._file = file
         self._staged = staged
         self._ledger = staged.with_suffix(".pieces")
         self._watch = watch
         self._clock = clock
+        self._width = width
         self._plan = pieces(file.size, PIECE)
         self._crcs: dict[int, int] = {}
 
@@ -128,7 +131,7 @@ class Fetching:
         missing = [index for index in range(len(self._plan)) if index not in self._crcs]
         if not missing:
             return
-        streams = Streams(streams_at_first(), min(MOST_STREAMS, len(missing)), self._clock.monotonic)
+        streams = Streams(self._width, min(MOST_STREAMS, len(missing)), self._clock.monotonic)
         lanes = Lanes(missing, streams.count)
         stopped = threading.Event()
         try:

@@ -36,7 +36,7 @@ from ckpt_tier.hot.space import space
 from ckpt_tier.inbox import HIDDEN
 from ckpt_tier.store.protocol import Store
 from ckpt_tier.system.clock import Clock
-from ckpt_tier.system.streams import at_once
+from ckpt_tier.system.streams import Width, at_once, streams_at_first
 
 
 class Restoring(msgspec.Struct, frozen=True):
@@ -47,12 +47,14 @@ class Restoring(msgspec.Struct, frozen=True):
         force: move existing files that differ out of the way, to ``.ckpt-tier/replaced/``.
         mend: the same, but only what is damaged beyond doubt, and can't be another good save.
         hold_until: seconds since the epoch; None where the destination is not the hot folder.
+        width: of the line, as the files before have shown it.
     """
 
     root: Path
     force: bool = False
     mend: bool = False
     hold_until: float | None = None
+    width: Width = msgspec.field(default_factory=lambda: Width(streams_at_first()))
 
 
 def restore(store: Store, manifest: Manifest, how: Restoring, clock: Clock, emit: Emit) -> int:
@@ -76,7 +78,7 @@ def restore(store: Store, manifest: Manifest, how: Restoring, clock: Clock, emit
             if not is_there(file, target, clock, force=how.force, mend=how.mend)
         ]
         try:
-            moved = _stage_all(store, manifest, wanted, how.root, clock, emit)
+            moved = _stage_all(store, manifest, wanted, how, clock, emit)
             place_all(manifest, wanted, how.root, emit, force=how.force or how.mend)
         finally:
             _tidy(how.root, manifest.generation)
@@ -140,15 +142,15 @@ def _check_space(root: Path, wanted: Mapping[ManifestFile, Path]) -> None:
 
 
 def _stage_all(
-    store: Store, manifest: Manifest, wanted: Sequence[ManifestFile], root: Path, clock: Clock, emit: Emit
+    store: Store, manifest: Manifest, wanted: Sequence[ManifestFile], how: Restoring, clock: Clock, emit: Emit
 ) -> int:
     """Fetches the files into staging and proves them; returns the bytes that came."""
     if not wanted:
         return 0
-    staging = staging_of(root, manifest.generation)
+    staging = staging_of(how.root, manifest.generation)
     staging.mkdir(parents=True, exist_ok=True)
     staged = {file: staging / staged_name(file) for file in wanted}
-    _check_space(root, staged)
+    _check_space(how.root, staged)
     meters = {
         file: file_meter(
             emit, Bandwidth(None, clock), series=manifest.series, step=manifest.step, path=file.path, size=file.size
@@ -157,7 +159,7 @@ def _stage_all(
     }
 
     def stage(file: ManifestFile) -> None:
-        Fetching(store, file, staged[file], meters[file], clock).run()
+        Fetching(store, file, staged[file], meters[file], clock, how.width).run()
 
     at_once(stage, [file for file in wanted if file.size <= PIECE], JOBS)
     for file in wanted:

@@ -18,7 +18,7 @@ from ckpt_tier.store.s3_requests import MOST_PARALLEL_PARTS, PARALLEL_PARTS, Req
 from ckpt_tier.store.s3_resume import Done, Piece, unfinished
 from ckpt_tier.store.source_body import PieceBody, checked_pieces, opened
 from ckpt_tier.system.digests import to_base64
-from ckpt_tier.system.streams import Streams, in_streams
+from ckpt_tier.system.streams import Streams, Width, in_streams
 
 _FRESH_STARTS = 3
 """How often one call begins anew when its multipart upload disappears under it."""
@@ -32,6 +32,7 @@ class Uploader:
     def __init__(self, requests: Requests, proof: Proof) -> None:
         self._requests = requests
         self._proof = proof
+        self._width = Width(PARALLEL_PARTS)
         self._plain = False  # the store refused checksum headers: do without, and read back
 
     def upload(self, key: str, source: Source, watch: Watch) -> None:
@@ -173,7 +174,7 @@ class Uploader:
     ) -> list[Done]:
         """Sends pieces, a few at once. The first error ends the others; what they finished stays in the store."""
         stopped = threading.Event()
-        streams = Streams(PARALLEL_PARTS, min(MOST_PARALLEL_PARTS, max(1, len(missing))))
+        streams = Streams(self._width, min(MOST_PARALLEL_PARTS, max(1, len(missing))))
         counted = _Counted(watch, streams)
         waiting = iter(missing)
         done: list[Done] = []

@@ -2,7 +2,7 @@
 
 One stream over a line with a long way fills a fraction of it, and a second one on a machine whose processors are the
 limit only takes turns with the first. So what moves large files begins with few streams and adds more while each of
-them is slow and the last addition has helped.
+them is slow and the last addition has helped; and the next file begins with as many as have helped.
 """
 
 import os
@@ -29,21 +29,24 @@ def streams_at_first() -> int:
     return max(2, min(4, os.cpu_count() or 1))
 
 
-def more_would_pay(rate: float, before: float, streams: int) -> bool:
-    """Whether more than `streams` streams may bring more: `rate` and `before` are the bytes per second of all together,
-    now and with the fewer streams before."""
-    return rate < FULL_STREAM * streams and rate > GAIN * before
+class Width:
+    """How many streams a line was found to be worth: the next transfer over it begins with as many. For any thread."""
+
+    def __init__(self, streams: int) -> None:
+        self.streams = streams
 
 
 class Streams:
-    """How many streams a transfer has: `first`, then twice as many, and again, while that pays; never more than `most`.
+    """How many streams a transfer has: as many as the line was found to be worth, then twice as many, and again, while
+    that pays; never more than `most`.
 
     `moved` may be called from any thread, the rest from one.
     """
 
-    def __init__(self, first: int, most: int, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self.count = min(first, most)
+    def __init__(self, width: Width, most: int, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.count = min(width.streams, most)
         self.most = most
+        self._width = width
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._moved = 0
@@ -62,7 +65,7 @@ class Streams:
         return LOOK_EVERY if self._may_grow else None
 
     def grow(self) -> int:
-        """Adds streams, if that may pay; how many."""
+        """Takes note of what the last addition has brought, and adds streams, if that may pay; how many."""
         now = self._monotonic()
         with self._lock:
             moved, self._moved = self._moved, 0
@@ -70,10 +73,13 @@ class Streams:
         if not self._may_grow or rate == 0:  # nothing has come yet, so nothing is known
             return 0
         before, self._rate = self._rate, rate
-        self._may_grow = more_would_pay(rate, before, self.count)
-        added = min(self.count, self.most - self.count) if self._may_grow else 0
+        has_helped = rate > GAIN * before
+        if has_helped:
+            self._width.streams = self.count
+        each_is_slow = rate < FULL_STREAM * self.count
+        added = min(self.count, self.most - self.count) if has_helped and each_is_slow else 0
         self.count += added
-        self._may_grow &= self.count < self.most
+        self._may_grow = added > 0
         return added
 
 
@@ -124,4 +130,4 @@ def at_once(work: Callable[[T], object], things: Sequence[T], most: int) -> None
     error once what was under way has ended; the rest is not begun."""
     waiting = iter(things)
     count = min(most, max(1, len(things)))
-    in_streams(work, lambda: next(waiting, None), Streams(count, count))
+    in_streams(work, lambda: next(waiting, None), Streams(Width(count), count))

@@ -27,6 +27,7 @@ from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Blocks
 from ckpt_tier.system.clock import SystemClock
 from ckpt_tier.system.digests import crc64nvme, to_hex
+from ckpt_tier.system.streams import Width
 from tests.builders import TwoTiers, checkpoint, manifest
 from tests.kills import killed_at
 from tests.ready import go, started
@@ -294,13 +295,13 @@ def test_over_a_line_with_a_long_way_streams_are_added_and_each_byte_comes_once(
 ) -> None:
     root, made = large(tmp_path, monkeypatch, size=800_000)
     monkeypatch.setattr(fetch, "MOST_STREAMS", 16)
-    monkeypatch.setattr(fetch, "streams_at_first", lambda: 2)
     monkeypatch.setattr("ckpt_tier.system.streams.LOOK_EVERY", 0.02)
-    far = FarAway(root)
-    restore(far, made, Restoring(root=tmp_path / "to"), SystemClock(), tiers.events.append)
+    far, width = FarAway(root), Width(2)
+    restore(far, made, Restoring(root=tmp_path / "to", width=width), SystemClock(), tiers.events.append)
     assert (tmp_path / "to" / "a.pt").read_bytes() == (root / made.files[0].key).read_bytes()
     assert len(far.requests) > 2
     assert far.came < 1.1 * 800_000
+    assert width.streams > 2
 
 
 def test_a_piece_that_a_power_loss_took_back_is_fetched_again(

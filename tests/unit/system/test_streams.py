@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ckpt_tier.system.streams import FULL_STREAM, Streams, at_once, in_streams, more_would_pay, streams_at_first
+from ckpt_tier.system.streams import FULL_STREAM, Streams, Width, at_once, in_streams, streams_at_first
 
 
 class Watchmaker:
@@ -74,35 +74,35 @@ def test_after_an_error_whoever_can_end_what_is_under_way_is_told() -> None:
 
     waiting = iter(range(2))
     with pytest.raises(ValueError, match="the second"):
-        in_streams(work, lambda: next(waiting, None), Streams(2, 2), stopped)
+        in_streams(work, lambda: next(waiting, None), Streams(Width(2), 2), stopped)
 
 
 def test_while_each_is_slow_and_the_last_addition_has_helped_their_number_doubles() -> None:
     clock = Watchmaker()
-    streams = Streams(2, 16, clock)
+    streams = Streams(Width(2), 16, clock)
     assert [after(streams, clock, rate) for rate in (20e6, 40e6, 80e6)] == [2, 4, 8]
     assert streams.count == 16
-    assert streams.look_after is None
     assert after(streams, clock, 160e6) == 0
+    assert streams.look_after is None
 
 
 def test_an_addition_that_did_not_help_is_the_last() -> None:
     clock = Watchmaker()
-    streams = Streams(2, 16, clock)
+    streams = Streams(Width(2), 16, clock)
     assert [after(streams, clock, rate) for rate in (20e6, 21e6, 80e6)] == [2, 0, 0]
     assert streams.look_after is None
 
 
 def test_streams_that_are_not_held_up_by_their_way_stay_as_many() -> None:
     clock = Watchmaker()
-    streams = Streams(2, 16, clock)
+    streams = Streams(Width(2), 16, clock)
     assert after(streams, clock, 2 * FULL_STREAM) == 0
     assert streams.look_after is None
 
 
 def test_before_the_first_byte_nothing_is_known() -> None:
     clock = Watchmaker()
-    streams = Streams(2, 16, clock)
+    streams = Streams(Width(2), 16, clock)
     assert after(streams, clock, 0) == 0
     assert streams.look_after is not None
     assert after(streams, clock, 20e6) == 2
@@ -110,21 +110,39 @@ def test_before_the_first_byte_nothing_is_known() -> None:
 
 def test_there_are_never_more_than_the_most() -> None:
     clock = Watchmaker()
-    streams = Streams(4, 6, clock)
+    streams = Streams(Width(4), 6, clock)
     assert after(streams, clock, 20e6) == 2
-    assert Streams(4, 1, clock).count == 1
+    assert Streams(Width(4), 1, clock).count == 1
 
 
-def test_whether_more_would_pay_depends_on_the_rate_of_each_and_on_the_gain() -> None:
-    assert more_would_pay(rate=100e6, before=0.0, streams=2)
-    assert not more_would_pay(rate=200e6, before=0.0, streams=2)
-    assert not more_would_pay(rate=105e6, before=100e6, streams=8)
+def test_at_first_there_are_few() -> None:
     assert 2 <= streams_at_first() <= 4
+
+
+def test_the_next_transfer_begins_with_as_many_as_have_helped() -> None:
+    clock, width = Watchmaker(), Width(2)
+    first = Streams(width, 16, clock)
+    assert [after(first, clock, rate) for rate in (20e6, 40e6, 80e6, 81e6)] == [2, 4, 8, 0]
+    assert first.count == 16
+    second = Streams(width, 16, clock)
+    assert second.count == 8
+    assert [after(second, clock, rate) for rate in (80e6, 160e6)] == [8, 0]
+    assert Streams(width, 16, clock).count == 16
+    assert Streams(width, 3, clock).count == 3
+
+
+def test_on_a_line_that_bears_no_more_however_many_transfers_there_are_they_begin_with_few() -> None:
+    clock, width = Watchmaker(), Width(2)
+    for _ in range(5):
+        streams = Streams(width, 16, clock)
+        assert streams.count == 2
+        assert [after(streams, clock, rate) for rate in (20e6, 21e6)] == [2, 0]
+        assert streams.look_after is None
 
 
 def test_what_is_added_takes_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ckpt_tier.system.streams.LOOK_EVERY", 0.01)
-    streams = Streams(1, 2)
+    streams = Streams(Width(1), 2)
     both = threading.Barrier(2, timeout=30)
 
     def work(thing: int) -> None:
