@@ -94,9 +94,6 @@ class AtOnce(threading.Thread):
     def start(self) -> None:
         self.run()
 
-    def join(self, timeout: float | None = None) -> None:
-        pass
-
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:

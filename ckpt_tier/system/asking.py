@@ -5,6 +5,7 @@ block is left and once more when the process ends: after Ctrl-C for as long as a
 here are daemons, and whoever is interrupted leaves them behind.
 """
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from queue import Empty, SimpleQueue
@@ -12,6 +13,9 @@ from threading import Thread
 from typing import Generic, TypeVar
 
 import msgspec
+
+_LOOK_UP_EVERY = 0.5
+"""Seconds. A signal that comes just before a wait begins does not end it, and is seen when it ends by itself."""
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -30,7 +34,7 @@ class _Questions(Generic[Q, A]):
         self.over = threading.Event()
         self._ask = ask
         self._count = len(questions)
-        # Signals interrupt the wait for a SimpleQueue, and leave no lock of it in disorder.
+        # An interrupted wait for a SimpleQueue leaves no lock in disorder.
         self._waiting: SimpleQueue[tuple[int, Q]] = SimpleQueue()
         self._answered: SimpleQueue[tuple[int, A | _Failed]] = SimpleQueue()
         for numbered in enumerate(questions):
@@ -55,8 +59,9 @@ class _Questions(Generic[Q, A]):
         early: dict[int, A | _Failed] = {}
         for number in range(self._count):
             while number not in early:
-                came, answer = self._answered.get()
-                early[came] = answer
+                with contextlib.suppress(Empty):
+                    came, answer = self._answered.get(timeout=_LOOK_UP_EVERY)
+                    early[came] = answer
             answer = early.pop(number)
             if isinstance(answer, _Failed):
                 raise answer.error
@@ -92,4 +97,5 @@ def answers(ask: Callable[[Q], A], questions: Sequence[Q], most: int) -> Iterato
 
 def _wait_for(threads: Sequence[Thread]) -> None:
     for thread in threads:
-        thread.join()
+        while thread.is_alive():
+            thread.join(_LOOK_UP_EVERY)

@@ -1,20 +1,19 @@
 """Ctrl-C while the server has gone silent: real commands, a real MinIO, and a proxy that stops answering."""
 
-import contextlib
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from tests.cli.ground import Result, interrupt
+from tests.cli.ground import ended, interrupt
 from tests.integration.test_end_to_end import OnS3
 from tests.minio import Bucket
-from tests.proxy import Request, troubled
+from tests.proxy import Request, Trouble, troubled
 
 SERIES = ("a", "b", "c", "d")
 AT_ONCE = 5.0
@@ -25,30 +24,35 @@ PINS = "pins%2F"
 OBJECTS = "/data/"
 
 
-class Silence(msgspec.Struct):
-    """A bucket behind a proxy: what asks for a path with `at` in it is never answered, if that is not empty."""
+class Silence:
+    """A bucket behind a proxy. What asks for a path with `at` in it has no answer before `over`."""
 
-    bucket: Bucket
-    at: str = ""
-    waiting: int = 0
+    def __init__(self, bucket: Bucket, trouble: Trouble) -> None:
+        self.bucket = bucket
+        self.at: str | None = None
+        self.over = threading.Event()
+        self._asked = threading.Semaphore(0)
+        trouble.before = self._wait
+
+    def _wait(self, request: Request) -> None:
+        if self.at is not None and self.at in request.path:
+            self._asked.release()
+            self.over.wait()
+
+    def wait(self, process: "subprocess.Popen[str]") -> None:
+        """Returns when so many requests of the process wait for an answer as there are series."""
+        for _ in SERIES:
+            assert self._asked.acquire(timeout=30)
+        time.sleep(0.2)
+        assert process.poll() is None
 
 
 @pytest.fixture
 def silence(s3: Bucket) -> Iterator[Silence]:
-    over = threading.Event()
-    with troubled(s3) as (bucket, trouble), contextlib.ExitStack() as stack:
-        stack.callback(over.set)
-        silence = Silence(bucket)
-        lock = threading.Lock()
-
-        def before(request: Request) -> None:
-            if silence.at and silence.at in request.path:
-                with lock:
-                    silence.waiting += 1
-                over.wait()
-
-        trouble.before = before
+    with troubled(s3) as (bucket, trouble):
+        silence = Silence(bucket, trouble)
         yield silence
+        silence.over.set()
 
 
 @pytest.fixture
@@ -68,21 +72,6 @@ def ground(tmp_path: Path, silence: Silence) -> OnS3:
     return ground
 
 
-def interrupted(ground: OnS3, silence: Silence, at: str, *command: str) -> tuple[Result, float]:
-    """What the command left after a Ctrl-C while several of its requests wait for ever, and how long its end took."""
-    silence.at = at
-    with ground.start(*command) as process:
-        deadline = time.monotonic() + 30
-        while silence.waiting < len(SERIES):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        time.sleep(0.2)
-        begun = time.monotonic()
-        result = interrupt(process, signal.SIGINT)
-    return result, time.monotonic() - begun
-
-
 @pytest.mark.parametrize(
     ("command", "at"),
     [
@@ -100,9 +89,41 @@ def interrupted(ground: OnS3, silence: Silence, at: str, *command: str) -> tuple
 def test_ctrl_c_ends_a_command_that_only_reads_at_once_though_the_server_is_silent(
     ground: OnS3, silence: Silence, command: str, at: str
 ) -> None:
-    result, took = interrupted(ground, silence, at, *command.split())
+    silence.at = at
+    with ground.start(*command.split()) as process:
+        silence.wait(process)
+        begun = time.monotonic()
+        result = interrupt(process, signal.SIGINT)
+    assert time.monotonic() - begun < AT_ONCE
     assert result.err == "\nerror: interrupted\nhint: run the same command again to go on\n"
     assert result.code == 130
-    assert took < AT_ONCE
-    silence.at = ""
+    silence.over.set()
     ground.run(*command.split())
+
+
+def test_a_sync_ends_at_once_at_the_second_ctrl_c(ground: OnS3, silence: Silence) -> None:
+    silence.at = LISTINGS
+    with ground.start("sync") as process:
+        silence.wait(process)
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.5)
+        assert process.poll() is None
+        begun = time.monotonic()
+        result = interrupt(process, signal.SIGINT)
+    assert (result.code, result.err) == (130, "")
+    assert time.monotonic() - begun < AT_ONCE
+
+
+def test_a_verification_that_is_asked_to_stop_waits_for_what_is_under_way_and_looks_at_no_object(
+    ground: OnS3, silence: Silence
+) -> None:
+    silence.at = LISTINGS
+    with ground.start("verify") as process:
+        silence.wait(process)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        assert process.poll() is None
+        silence.over.set()
+        result = ended(process, timeout=30)
+    assert result.code == 130
+    assert result.err == "error: stopped on request\nhint: run the same command again to go on\n"
