@@ -87,15 +87,11 @@ def answers(ask: Callable[[Q], A], questions: Sequence[Q], most: int) -> Iterato
             thread.start()
             threads.append(thread)
         yield from asked.answers()
-    except BaseException as error:
+    except Exception:
         asked.over.set()
-        if isinstance(error, Exception):
-            _wait_for(threads)
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(_LOOK_UP_EVERY)
         raise
-    _wait_for(threads)
-
-
-def _wait_for(threads: Sequence[Thread]) -> None:
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(_LOOK_UP_EVERY)
+    finally:
+        asked.over.set()
