@@ -15,7 +15,7 @@ from ckpt_tier.flow import evict, evict_set, fetch, ingest, line, placing, prune
 from ckpt_tier.inbox import Inbox
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore
-from ckpt_tier.system import streams
+from ckpt_tier.system import asking, streams
 
 
 class Kill(BaseException):
@@ -88,12 +88,20 @@ class InTurn(ThreadPoolExecutor):
         return future
 
 
+class AtOnce(threading.Thread):
+    """A thread that has done its work when it has been started, in the one that started it."""
+
+    def start(self) -> None:
+        self.run()
+
+
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """Inside, uploads and deletions happen in the thread that decides."""
+    """Inside, uploads, deletions and questions happen in the thread that decides."""
     with contextlib.ExitStack() as stack:
         for module in (streams, line, prune, reclaim):
             stack.enter_context(mock.patch.object(module, "ThreadPoolExecutor", InTurn))
+        stack.enter_context(mock.patch.object(asking, "Thread", AtOnce))
         yield
 
 

@@ -21,7 +21,7 @@ from ckpt_tier.system.clock import SystemClock
 def prove(settings: Settings, *, series: str | None, step: int | None, read: bool) -> int:
     """Verifies, prints each bad checkpoint and the account. Raises IntegrityError if there is a bad one."""
     stop = Stop()
-    stop.install()
+    stop.install(interrupt=False)  # what only reads leaves nothing to put in order: Ctrl-C ends it at once
     clock = SystemClock(stop.request)
     operations = Operations(settings.wiring(clock))
     begun = clock.monotonic()

@@ -15,9 +15,10 @@ class Stop:
         self.request = StopRequest()
         self.received: int | None = None
 
-    def install(self, *, hangup: bool = True) -> None:
-        """Takes over the signals; `hangup=False` leaves SIGHUP to whoever has it."""
-        for number in (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangup else [])):
+    def install(self, *, interrupt: bool = True, hangup: bool = True) -> None:
+        """Takes over the signals; `interrupt=False` leaves SIGINT to whoever has it, `hangup=False` SIGHUP."""
+        wanted = {signal.SIGINT: interrupt, signal.SIGTERM: True, signal.SIGHUP: hangup}
+        for number in (number for number, ours in wanted.items() if ours):
             signal.signal(number, self._stop)
 
     def _stop(self, number: int, _: FrameType | None) -> None:

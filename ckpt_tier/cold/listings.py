@@ -4,12 +4,12 @@ many as it had pages the last time.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
 from ckpt_tier.cold.cache import ManifestCache
 from ckpt_tier.store.protocol import Store
+from ckpt_tier.system.asking import answers
 
 AT_ONCE = 8
 """Listings that are under way at the same time."""
@@ -39,9 +39,8 @@ def listed(store: Store, spans: Sequence[Span]) -> Iterator[Named]:
     if len(spans) == 1:
         yield from _listed(store, spans[0])
         return
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ckpt-tier-list") as pool:
-        for found in pool.map(lambda span: list(_listed(store, span)), spans):
-            yield from found
+    for found in answers(lambda span: list(_listed(store, span)), spans, AT_ONCE):
+        yield from found
 
 
 def listed_by_pages(store: Store, spans: Sequence[Span], cache: ManifestCache) -> list[Named]:

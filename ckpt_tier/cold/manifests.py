@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -14,6 +13,7 @@ from ckpt_tier.cold.manifest import Manifest, check, same_objects
 from ckpt_tier.core.nouns import is_name
 from ckpt_tier.errors import ConflictError, IntegrityError, KeyExistsError
 from ckpt_tier.store.protocol import Store
+from ckpt_tier.system.asking import answers
 
 PARALLEL_READS = 16
 
@@ -93,12 +93,11 @@ class Manifests:
         fetched: dict[Entry, Manifest] = {}
         damaged: dict[Entry, IntegrityError] = {}
         if missing:
-            with ThreadPoolExecutor(min(PARALLEL_READS, len(missing))) as pool:
-                for entry, result in zip(missing, pool.map(self._fetch, missing), strict=True):
-                    if isinstance(result, Manifest):
-                        fetched[entry] = result
-                    else:
-                        damaged[entry] = result
+            for entry, result in zip(missing, answers(self._fetch, missing, PARALLEL_READS), strict=True):
+                if isinstance(result, Manifest):
+                    fetched[entry] = result
+                else:
+                    damaged[entry] = result
             self._cache.store((self._cache_key(entry), msgspec.json.encode(m)) for entry, m in fetched.items())
         return cached | fetched, damaged
 

@@ -4,7 +4,6 @@ A pin is written and removed by a person only; no retention rule, no prune and n
 """
 
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -13,6 +12,7 @@ from ckpt_tier.cold.documents import MAX_DOCUMENT_BYTES, decode, encode
 from ckpt_tier.cold.listings import Span, listed
 from ckpt_tier.cold.manifests import PARALLEL_READS, Manifests
 from ckpt_tier.errors import IntegrityError, MissingKeyError
+from ckpt_tier.system.asking import answers
 
 PIN_FORMAT = 1
 PINNED = "pinned"
@@ -56,8 +56,7 @@ def read_pins(manifests: Manifests, series: Iterable[str]) -> dict[tuple[str, in
     """
     pins = sorted(list_pins(manifests, series))
     asked = pins[:MOST_READ]
-    with ThreadPoolExecutor(PARALLEL_READS) as pool:
-        words = dict(zip(asked, pool.map(lambda pin: _words(manifests, *pin), asked), strict=True))
+    words = dict(zip(asked, answers(lambda pin: _words(manifests, *pin), asked, PARALLEL_READS), strict=True))
     return {pin: words.get(pin, PINNED) for pin in pins}
 
 

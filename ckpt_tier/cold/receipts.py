@@ -5,7 +5,6 @@ bytes under the same name, so committing needs no leader, no lock and no collect
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
@@ -16,6 +15,7 @@ from ckpt_tier.core.nouns import Pass, check_save_id, generation_id
 from ckpt_tier.core.units import parse_time
 from ckpt_tier.errors import CkptTierError, ConflictError, IntegrityError, KeyExistsError, UsageError
 from ckpt_tier.store.protocol import Store
+from ckpt_tier.system.asking import answers
 
 PARALLEL_READS = 16
 MAX_WORLD_SIZE = 1_000_000
@@ -93,13 +93,11 @@ class Receipts:
         """The receipts under these keys that are sound, and what is wrong with the others."""
         missing = [name for name in names if name not in self._known]
         damaged = []
-        if missing:
-            with ThreadPoolExecutor(min(PARALLEL_READS, len(missing))) as pool:
-                for name, result in zip(missing, pool.map(self._read, missing), strict=True):
-                    if isinstance(result, Receipt):
-                        self._known[name] = result
-                    else:
-                        damaged.append(result)
+        for name, result in zip(missing, answers(self._read, missing, PARALLEL_READS), strict=True):
+            if isinstance(result, Receipt):
+                self._known[name] = result
+            else:
+                damaged.append(result)
         return [self._known[name] for name in names if name in self._known], damaged
 
     def forget(self, before: dict[str, int]) -> None:

@@ -16,8 +16,8 @@ from ckpt_tier.errors import CkptTierError, IntegrityError, MissingKeyError, Una
 from ckpt_tier.flow.line import JOBS
 from ckpt_tier.journal.saves import Save
 from ckpt_tier.store.protocol import Store
+from ckpt_tier.system.asking import answers
 from ckpt_tier.system.digests import crc64nvme, to_hex
-from ckpt_tier.system.streams import at_once
 
 
 def prove_present(store: Store, files: Iterable[ManifestFile]) -> None:
@@ -36,7 +36,8 @@ def prove_present(store: Store, files: Iterable[ManifestFile]) -> None:
         if stat.crc64nvme is not None and stat.crc64nvme != file.crc64nvme:
             raise IntegrityError(f"{file.key} is damaged", "its CRC-64/NVME is not the manifest's")
 
-    at_once(prove, list(files), JOBS)
+    for _ in answers(prove, list(files), JOBS):
+        pass
 
 
 def prove_arrived(store: Store, prefix: str, files: Sequence[ManifestFile]) -> None:

@@ -1,7 +1,6 @@
 """Verifying the cold tier: presence by HEAD, or content by reading every byte."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from enum import StrEnum
 
 import msgspec
@@ -14,6 +13,7 @@ from ckpt_tier.flow.proof import Content, prove_present, verdict_on_reading
 from ckpt_tier.flow.reading import Reading
 from ckpt_tier.flow.retry import persistently
 from ckpt_tier.store.protocol import Store
+from ckpt_tier.system.asking import answers
 from ckpt_tier.system.clock import Clock
 
 HEADS_AT_ONCE = 16
@@ -48,6 +48,7 @@ def verify(manifests: Manifests, entries: list[Entry], *, read: bool, clock: Clo
     proved = Proved.CONTENT if read else Proved.PRESENCE
 
     def verdict(entry: Entry) -> Verified:
+        clock.sleep(0)
         manifest = found.get(entry)
         problem = str(damaged[entry]) if manifest is None else _problem(manifests.store, manifest, read, clock)
         return Verified(
@@ -59,11 +60,7 @@ def verify(manifests: Manifests, entries: list[Entry], *, read: bool, clock: Clo
             problem=problem,
         )
 
-    with ThreadPoolExecutor(READS_AT_ONCE if read else HEADS_AT_ONCE) as pool:
-        try:
-            yield from pool.map(verdict, entries)
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    yield from answers(verdict, entries, READS_AT_ONCE if read else HEADS_AT_ONCE)
 
 
 def _problem(store: Store, manifest: Manifest, read: bool, clock: Clock) -> str:
@@ -82,6 +79,7 @@ def _read_through(store: Store, file: ManifestFile, clock: Clock) -> None:
     reading = Reading(store, file.key, 0, file.size, content.update)
     try:
         while not reading.is_done:
+            clock.sleep(0)
             persistently(lambda: reading.go_on(_STRETCH), clock)
     except MissingKeyError as error:
         raise IntegrityError(f"{file.key} is missing", "its manifest is there, the object is not") from error

@@ -1,6 +1,6 @@
 import pytest
 
-from ckpt_tier.errors import MissingKeyError, UnavailableError
+from ckpt_tier.errors import CancelledError, MissingKeyError, UnavailableError
 from ckpt_tier.flow import verify as verify_module
 from ckpt_tier.flow.verify import Proved, Verified
 from ckpt_tier.operations import Operations
@@ -75,3 +75,26 @@ def test_a_cold_tier_that_is_away_is_not_damage(filled: TwoTiers) -> None:
 
 def test_only_the_step_asked_for_is_verified(filled: TwoTiers) -> None:
     assert [each.step for each in filled.operations().verify("0", 1, read=False)] == [1]
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_whoever_is_asked_to_stop_looks_at_no_other_checkpoint(filled: TwoTiers, read: bool) -> None:
+    found = filled.operations().verify(read=read)
+    filled.clock.cancelled = True
+    with pytest.raises(CancelledError):
+        list(found)
+
+
+def test_whoever_is_asked_to_stop_asks_for_no_other_stretch(filled: TwoTiers, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Watched(FolderStore):
+        def read(self, key: str, offset: int, length: int) -> Blocks:
+            asked.append(key)
+            filled.clock.cancelled = True
+            return super().read(key, offset, length)
+
+    monkeypatch.setattr(verify_module, "_STRETCH", 512)
+    with pytest.raises(CancelledError):
+        list(Operations(filled.wiring(Watched(filled.cold))).verify("0", 1, read=True))
+    assert len(asked) == 1
