@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import msgspec
@@ -12,17 +12,19 @@ from ckpt_tier.core.nouns import check_name
 from ckpt_tier.core.retention import Checkpoint, KeepBest, Policy
 from ckpt_tier.core.units import format_time
 from ckpt_tier.errors import ConfigError, ConflictError, IntegrityError, MissingKeyError, NotFoundError
-from ckpt_tier.flow.prune import Ruling, as_checkpoints, remove, rule
+from ckpt_tier.flow.prune import AT_ONCE, Ruling, as_checkpoints, remove, rule
 from ckpt_tier.flow.prune_hot import delete, rule_on_copies, rule_on_rejected
 from ckpt_tier.flow.reclaim import Loose, find_loose, free, store_now
 from ckpt_tier.flow.retry import persistently
 from ckpt_tier.operations import Operations
+from ckpt_tier.system.asking import answers
 from ckpt_tier.system.clock import random_id
+from ckpt_tier.system.streams import at_once
 from ckpt_tier.wiring import Wiring
 
 if TYPE_CHECKING:
     from ckpt_tier.cold.manifest import Manifest
-    from ckpt_tier.cold.manifests import Entry, Manifests
+    from ckpt_tier.cold.manifests import Entry
     from ckpt_tier.cold.pins import Pin
     from ckpt_tier.core.branches import Branch
     from ckpt_tier.core.events import Emit
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 _NAMED = 8
 """So many metrics are named to whoever asks for another."""
+_SERIES_AT_ONCE = 4
+"""In which loose data is looked for at the same time: of each all its listings are held."""
 P = ParamSpec("P")
 T = TypeVar("T")
 _WHAT = "ckpt-tier prune --tier hot"
@@ -274,22 +278,20 @@ class Pruning:
         from ckpt_tier.cold.pins import Pin, write_pin
 
         manifests = self._wiring.cold.manifests
-        committed = {name for name in self._series(series) if self._has(manifests, name, step)}
+        committed = self._having(self._series(series), step)
         names = sorted(committed | self._hot_series(step, series))
         if not names:
             from ckpt_tier.flow.listing import no_such_step
 
             raise no_such_step(manifests, self._series(series), step)
         pins = [Pin(series=name, step=step, pinned_at=format_time(self._clock.now()), reason=reason) for name in names]
-        for pin in pins:
-            self._ask(write_pin, manifests, pin)
-        for name in sorted(committed):
-            if not self._has(manifests, name, step):
-                raise ConflictError(
-                    f"step {step} of series {name!r} was pruned at the same moment",
-                    "its pin came too late",
-                    "its data is still there for the grace: see docs/retention.md on how to bring it back",
-                )
+        at_once(lambda pin: self._ask(write_pin, manifests, pin), pins, AT_ONCE)
+        if gone := sorted(committed - self._having(committed, step)):
+            raise ConflictError(
+                f"step {step} of series {gone[0]!r} was pruned at the same moment",
+                "its pin came too late",
+                "its data is still there for the grace: see docs/retention.md on how to bring it back",
+            )
         return pins
 
     def pin_best(self, best: Best, count: int, series: str | None, reason: str) -> BestPins:
@@ -339,8 +341,7 @@ class Pruning:
         pinned = sorted(pin for pin in self._ask(list_pins, manifests, names) if pin[1] == step)
         if not pinned:
             raise NotFoundError(f"step {step} is not pinned", fix="`ckpt-tier list` shows what is")
-        for name, _ in pinned:
-            self._ask(remove_pin, manifests, name, step)
+        at_once(lambda pin: self._ask(remove_pin, manifests, *pin), pinned, AT_ONCE)
         return pinned
 
     def abandon(self, after: int, series: str | None) -> list[LeftBranch]:
@@ -352,15 +353,14 @@ class Pruning:
         from ckpt_tier.core.branches import Branch
 
         manifests, now = self._wiring.cold.manifests, self._clock.now()
-        names = [name for name in self._series(series) if self._has(manifests, name, after)]
+        names = sorted(self._having(self._series(series), after))
         if not names:
             from ckpt_tier.flow.listing import no_such_step
 
             raise no_such_step(manifests, self._series(series), after)
         branches = [Branch(name, after, now) for name in names]
-        for branch in branches:
-            self._ask(write_branch, manifests, branch)
-        return [self._left(branch) for branch in branches]
+        at_once(lambda branch: self._ask(write_branch, manifests, branch), branches, AT_ONCE)
+        return self._left(branches)
 
     def take_back(self, after: int, series: str | None) -> list[LeftBranch]:
         """Takes back what was abandoned after a step. Raises NotFoundError when nothing was."""
@@ -370,16 +370,22 @@ class Pruning:
         branches = [b for b in self._ask(list_branches, manifests, self._series(series)) if b.after == after]
         if not branches:
             raise NotFoundError(f"nothing was abandoned after step {after}", fix="see `ckpt-tier list`")
-        left = [self._left(branch) for branch in branches]
-        for branch in branches:
-            self._ask(remove_branch, manifests, branch)
+        left = self._left(branches)
+        at_once(lambda branch: self._ask(remove_branch, manifests, branch), branches, AT_ONCE)
         return left
 
-    def _left(self, branch: Branch) -> LeftBranch:
+    def _left(self, branches: Sequence[Branch]) -> list[LeftBranch]:
         manifests = self._wiring.cold.manifests
-        found, _ = self._ask(manifests.read_all, self._ask(manifests.entries, branch.series, branch.after + 1))
-        count = sum(branch.holds(m.series, m.step, m.saved) for m in found.values())
-        return LeftBranch(series=branch.series, after_step=branch.after, checkpoints=count)
+        later = self._ask(manifests.entries_from, {branch.series: branch.after + 1 for branch in branches})
+        found, _ = self._ask(manifests.read_all, later)
+        return [
+            LeftBranch(
+                series=branch.series,
+                after_step=branch.after,
+                checkpoints=sum(branch.holds(m.series, m.step, m.saved) for m in found.values()),
+            )
+            for branch in branches
+        ]
 
     def _read_all(self, names: Iterable[str]) -> tuple[dict[Entry, Manifest], dict[Entry, IntegrityError]]:
         """The manifests of these series, and those that can't be trusted."""
@@ -392,9 +398,10 @@ class Pruning:
                 "a manifest disappeared while it was read", "somebody else prunes at the same time", "run it again"
             ) from error
 
-    def _find_loose(self, names: Iterable[str], now: float) -> dict[str, Loose]:
+    def _find_loose(self, names: Collection[str], now: float) -> dict[str, Loose]:
         manifests, grace = self._wiring.cold.manifests, self._config.cold.grace
-        return {name: self._ask(find_loose, manifests, name, grace, now) for name in names}
+        found = answers(lambda name: self._ask(find_loose, manifests, name, grace, now), list(names), _SERIES_AT_ONCE)
+        return dict(zip(names, found, strict=True))
 
     def _store_now(self) -> float:
         return self._ask(store_now, self._wiring.cold.store, random_id())
@@ -426,8 +433,10 @@ class Pruning:
             last[manifest.series] = max(here, last.get(manifest.series, here))
         return last
 
-    def _has(self, manifests: Manifests, series: str, step: int) -> bool:
-        return any(entry.step == step for entry in self._ask(manifests.entries, series, step))
+    def _having(self, names: Iterable[str], step: int) -> set[str]:
+        """Those of the series that have the step in the cold tier."""
+        entries = self._ask(self._wiring.cold.manifests.entries_from, dict.fromkeys(names, step))
+        return {entry.series for entry in entries if entry.step == step}
 
     def _hot_series(self, step: int, series: str | None) -> set[str]:
         from ckpt_tier.hot.scan import scan
