@@ -11,11 +11,20 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
+import pytest
+
 from ckpt_tier.flow import evict, evict_set, fetch, ingest, line, placing, prune, reclaim, restore
 from ckpt_tier.inbox import Inbox
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.system import streams
+
+
+def dying_at(counts: range, name: str = "count") -> pytest.MarkDecorator:
+    """A test that dies at each of these touches. A fast run has one of five."""
+    return pytest.mark.parametrize(
+        name, [pytest.param(count, marks=[pytest.mark.slow] if n % 5 else []) for n, count in enumerate(counts)]
+    )
 
 
 class Kill(BaseException):

@@ -11,7 +11,7 @@ import pytest
 
 from ckpt_tier.flow import evict_set
 from ckpt_tier.hot.holds import hold
-from tests.kills import Kill, killed_at
+from tests.kills import Kill, dying_at, killed_at
 from tests.shares import EVERY, LATER, LAYOUTS, RANKS, Ranks, four_sets
 
 TOKEN = "0123456789abcdef"
@@ -287,7 +287,7 @@ def test_a_new_share_under_a_name_that_is_free_again_outlives_the_end_of_the_del
     assert files.hidden() == []
 
 
-@pytest.mark.parametrize("count", range(0, 60, 3))
+@dying_at(range(0, 60, 3))
 def test_a_prune_killed_anywhere_leaves_the_newest_whole_sets_and_the_next_one_ends_it(
     ranks: Ranks, count: int
 ) -> None:

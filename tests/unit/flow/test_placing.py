@@ -8,7 +8,7 @@ from ckpt_tier.core.events import Note, Warned
 from ckpt_tier.flow import placing
 from ckpt_tier.inbox import HIDDEN
 from tests.builders import TwoTiers, checkpoint
-from tests.kills import Countdown, killed_at
+from tests.kills import Countdown, dying_at, killed_at
 
 RANKS = 3
 STEP = 5
@@ -65,7 +65,7 @@ def finished(tiers: TwoTiers) -> list[str]:
     return [event.text for event in tiers.happened(Note) if "finished the restore" in getattr(event, "text", "")]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("count", range(TOUCHES))
+@dying_at(range(TOUCHES))
 def test_after_a_kill_anywhere_the_next_sync_shows_all_of_the_set_or_nothing(filled: TwoTiers, count: int) -> None:
     with killed_at(count):
         bring(filled)

@@ -28,7 +28,7 @@ from ckpt_tier.store.protocol import Blocks
 from ckpt_tier.system.clock import SystemClock
 from ckpt_tier.system.digests import crc64nvme, to_hex
 from tests.builders import TwoTiers, checkpoint, manifest
-from tests.kills import killed_at
+from tests.kills import dying_at, killed_at
 from tests.ready import go, started
 
 
@@ -482,7 +482,7 @@ def test_each_series_comes_back_or_only_the_one_asked_for(filled: TwoTiers, tmp_
         filled.tier().restore(3)
 
 
-@pytest.mark.parametrize("count", range(12))
+@dying_at(range(12))
 def test_a_kill_anywhere_in_a_restore_shows_nothing_half_and_the_next_one_ends_it(
     filled: TwoTiers, tmp_path: Path, count: int
 ) -> None:
