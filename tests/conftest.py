@@ -4,6 +4,7 @@ A fast run is `pytest -m "not slow"`. It draws fewer examples, dies at fewer mom
 an fsync costs nothing.
 """
 
+import gc
 import os
 import shutil
 import signal
@@ -69,3 +70,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _needs_a_server(item: pytest.Item, folder: str) -> bool:
     return folder == "contract" and any(store in item.name for store in SLOW_STORES)
+
+
+def pytest_collection_finish() -> None:
+    # torch and all the others stay: the collector needs half a second to look through them.
+    gc.collect()
+    gc.freeze()

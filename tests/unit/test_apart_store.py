@@ -299,6 +299,7 @@ def test_a_listing_that_nobody_reads_to_its_end_is_ended(store: ApartStore) -> N
     assert [entry.key for entry in store.list("many/")] == [f"many/{number:04}" for number in range(2500)]
 
 
+@pytest.mark.slow
 def test_whoever_holds_the_bandwidth_holds_the_process(store: ApartStore, make_file: MakeFile) -> None:
     block = 2**20
     lead: list[int] = []

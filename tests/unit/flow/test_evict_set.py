@@ -150,7 +150,11 @@ def dead_at(count: int) -> Iterator[Deaths]:
             yield deaths
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+DYING = [pytest.param(layout, marks=[pytest.mark.slow] if layout.endswith("/") else []) for layout in LAYOUTS]
+"""There are many more moments to die at where a share is a folder."""
+
+
+@pytest.mark.parametrize("layout", DYING)
 def test_a_kill_between_any_two_lines_leaves_every_set_whole_or_gone_at_the_next_start(
     layout: str, tmp_path: Path
 ) -> None:
@@ -171,7 +175,7 @@ def test_a_kill_between_any_two_lines_leaves_every_set_whole_or_gone_at_the_next
             return
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", DYING)
 def test_a_kill_of_the_recovery_itself_is_recovered_from(layout: str, tmp_path: Path) -> None:
     for count in range(1000):
         ranks = four_sets(tmp_path / str(count), layout)

@@ -405,7 +405,9 @@ def test_a_manifest_that_goes_while_it_is_read_is_another_prune(tiers: TwoTiers)
 # Killed between every two lines
 
 
-@pytest.mark.parametrize("old", [False, True], ids=["while removing", "while freeing"])
+@pytest.mark.parametrize(
+    "old", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["while removing", "while freeing"]
+)
 def test_a_prune_killed_anywhere_leaves_every_checkpoint_whole_or_pruned_and_the_next_one_ends_it(
     tmp_path: Path, old: bool
 ) -> None:

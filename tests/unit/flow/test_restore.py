@@ -507,6 +507,7 @@ print(restored.fetched_bytes)
 """
 
 
+@pytest.mark.slow
 def test_of_eight_processes_at_once_one_fetches_and_all_have_the_file(filled: TwoTiers, tmp_path: Path) -> None:
     processes = [started(EIGHT, filled.root, tmp_path / "to") for _ in range(8)]
     go(*processes)

@@ -851,6 +851,7 @@ def test_the_rate_of_the_uploads_is_learned(tiers: TwoTiers) -> None:
     assert rates == [round(len(checkpoint(0)) / 2)] * 2
 
 
+@pytest.mark.slow
 def test_a_long_queue_is_not_looked_at_anew_for_every_few_of_it(
     tiers: TwoTiers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -876,6 +877,7 @@ def test_a_long_queue_is_not_looked_at_anew_for_every_few_of_it(
     assert looks < 20 + seconds
 
 
+@pytest.mark.slow
 def test_what_waits_for_a_place_in_the_line_does_not_wait_for_a_validation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
