@@ -19,11 +19,14 @@ from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.system import streams
 
+STRIDE = 5
+"""Of so many moments to die at, a fast run has one. It is odd: touches come in pairs, before and after a call."""
+
 
 def dying_at(counts: range, name: str = "count") -> pytest.MarkDecorator:
-    """A test that dies at each of these touches. A fast run has one of five."""
+    """A test that dies at each of these touches."""
     return pytest.mark.parametrize(
-        name, [pytest.param(count, marks=[pytest.mark.slow] if n % 5 else []) for n, count in enumerate(counts)]
+        name, [pytest.param(count, marks=[pytest.mark.slow] if n % STRIDE else []) for n, count in enumerate(counts)]
     )
 
 

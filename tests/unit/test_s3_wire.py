@@ -21,7 +21,7 @@ from ckpt_tier.store.s3 import S3Options, S3Store
 from ckpt_tier.store.s3_tls import Certificates
 from ckpt_tier.store.s3_wire import Wire, fits
 from ckpt_tier.store.source_body import PieceBody, opened
-from tests.stores import Counter, source_of
+from tests.stores import Counter, random_bytes, source_of
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -108,7 +108,7 @@ class Asked(msgspec.Struct):
 
 @pytest.fixture
 def data() -> bytes:
-    return os.urandom(SIZE)
+    return random_bytes(SIZE)
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ def test_an_answer_of_any_sort_is_read(wire: Wire, said: bytes, stays: bool, slo
         caller.head()
         if slowly:
             caller.say(said[:30])
-            time.sleep(0.05)
+            time.sleep(0.02)
             caller.say(said[30:])
         else:
             caller.say(said)

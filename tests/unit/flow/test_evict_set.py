@@ -11,7 +11,7 @@ import pytest
 
 from ckpt_tier.flow import evict_set
 from ckpt_tier.hot.holds import hold
-from tests.kills import Kill, dying_at, killed_at
+from tests.kills import STRIDE, Kill, dying_at, killed_at
 from tests.shares import EVERY, LATER, LAYOUTS, RANKS, Ranks, four_sets
 
 TOKEN = "0123456789abcdef"
@@ -150,15 +150,12 @@ def dead_at(count: int) -> Iterator[Deaths]:
             yield deaths
 
 
-DYING = [pytest.param(layout, marks=[pytest.mark.slow] if layout.endswith("/") else []) for layout in LAYOUTS]
-"""There are many more moments to die at where a share is a folder."""
-
-
-@pytest.mark.parametrize("layout", DYING)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@dying_at(range(STRIDE), "first")
 def test_a_kill_between_any_two_lines_leaves_every_set_whole_or_gone_at_the_next_start(
-    layout: str, tmp_path: Path
+    layout: str, tmp_path: Path, first: int
 ) -> None:
-    for count in range(1000):
+    for count in range(first, 1000, STRIDE):
         ranks = four_sets(tmp_path / str(count), layout)
         ranks.plan()
         with dead_at(count) as deaths:
@@ -175,9 +172,10 @@ def test_a_kill_between_any_two_lines_leaves_every_set_whole_or_gone_at_the_next
             return
 
 
-@pytest.mark.parametrize("layout", DYING)
-def test_a_kill_of_the_recovery_itself_is_recovered_from(layout: str, tmp_path: Path) -> None:
-    for count in range(1000):
+@pytest.mark.parametrize("layout", LAYOUTS)
+@dying_at(range(STRIDE), "first")
+def test_a_kill_of_the_recovery_itself_is_recovered_from(layout: str, tmp_path: Path, first: int) -> None:
+    for count in range(first, 1000, STRIDE):
         ranks = four_sets(tmp_path / str(count), layout)
         ranks.plan()
         with dead_at(RANKS + 2 + count % 3):  # the leader has its name, and perhaps a mate is gone
