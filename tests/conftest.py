@@ -5,6 +5,7 @@ an fsync costs nothing.
 """
 
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -29,7 +30,7 @@ TESTS = Path(__file__).parent
 FAST = "not slow"
 
 SLOW_FOLDERS = {"cli", "crash", "demo", "integration"}
-SLOW_STORES = ("[apart", "[minio", "[weak", "[sftp")
+SLOW_STORES = ("[apart", "[minio", "[weak", "[sftp", "[object")
 
 MEMORY = Path("/dev/shm")  # noqa: S108
 ROOM = 2 * 2**30
@@ -73,6 +74,10 @@ def _needs_a_server(item: pytest.Item, folder: str) -> bool:
 
 
 def pytest_collection_finish() -> None:
-    # torch and all the others stay: the collector needs half a second to look through them.
+    # What is loaded by now stays: the collector needs half a second to look through it.
     gc.collect()
     gc.freeze()
+    # torch has fifty loggers that keep to themselves, and pytest listens at each of them anew, in each phase of a test.
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.partition(".")[0] == "torch" and isinstance(logger, logging.Logger):
+            logger.propagate = True

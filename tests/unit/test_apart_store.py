@@ -159,6 +159,7 @@ def test_a_slow_folder_is_no_hung_one(store: ApartStore, make_file: MakeFile) ->
     assert child(store).pid == pid
 
 
+@pytest.mark.slow
 def test_a_block_stays_as_it_is_until_the_next_is_asked_for(store: ApartStore) -> None:
     data = random_bytes(3 * READ_BLOCK)
     store.put("a", data)
@@ -233,6 +234,7 @@ if sys.argv[2] == "kill":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill", "leave"])
 def test_the_process_ends_with_its_parent(store: ApartStore, how: str) -> None:
     run = subprocess.run([sys.executable, "-c", PARENT, store.url, how], capture_output=True, text=True, check=False)

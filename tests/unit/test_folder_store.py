@@ -642,6 +642,7 @@ for call in (lambda: store.upload("a/b", source, Counter()), lambda: store.put("
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_nothing_half_written_is_visible(tmp_path: Path, make_file: MakeFile) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()

@@ -391,7 +391,7 @@ def test_a_server_that_falls_silent_is_waited_for_no_longer_than_allowed(make_wi
     tmp_path.joinpath("big").write_bytes(bytes(2**25))  # more than the buffers of a socket hold
     with Server(silent) as server, piece(tmp_path / "big") as body:
         with pytest.raises(TimeoutError):
-            make_wire(0.2).carry(put(server, body))
+            make_wire(0.1).carry(put(server, body))
         done.set()
 
 
