@@ -18,7 +18,7 @@ from hypothesis import settings
 
 # How long an example takes depends on who else uses the machine: a time is no assertion.
 settings.register_profile("whole", deadline=None)
-settings.register_profile("fast", deadline=None, max_examples=20)
+settings.register_profile("fast", deadline=None, max_examples=10)
 settings.load_profile("whole")
 
 # A shell that starts the tests in the background has SIGINT ignored, and every child would inherit that.
@@ -29,6 +29,8 @@ pytest_plugins = ["tests.minio", "tests.sftp", "tests.stores"]
 TESTS = Path(__file__).parent
 FAST = "not slow"
 
+# Slow is what needs servers, many processes or torch in a process of its own, or dies at every moment in turn: of these
+# moments one of five is fast (`tests.kills.dying_at`). A single test that is slow says so itself.
 SLOW_FOLDERS = {"cli", "crash", "demo", "integration"}
 SLOW_STORES = ("[apart", "[minio", "[weak", "[sftp", "[object")
 
@@ -50,6 +52,12 @@ def pytest_configure(config: pytest.Config) -> None:
         settings.load_profile("fast")
         if MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > ROOM:
             os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    # Reading them takes longer than many a test.
+    is_slow = collection_path.parent == TESTS and collection_path.name in SLOW_FOLDERS
+    return True if is_slow and config.option.markexpr == FAST else None
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """A set of files that a killed restore had begun to place is finished by the next start, and never by halves."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,13 @@ STEP = 5
 TOUCHES = 60  # more than a restore of the set has
 
 
-@pytest.fixture
-def filled(tmp_path: Path) -> TwoTiers:
-    """A checkpoint of three ranks in one folder, committed and no longer hot."""
-    tiers = TwoTiers(tmp_path, layout="step_{step}/rank_{rank}.pt", ranks=RANKS, keep_last=1)
+def below(root: Path) -> TwoTiers:
+    return TwoTiers(root, layout="step_{step}/rank_{rank}.pt", ranks=RANKS, keep_last=1)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> TwoTiers:
+    tiers = below(tmp_path_factory.mktemp("template"))
     for step in (STEP, STEP + 1):
         for rank in range(RANKS):
             path = tiers.hot / f"step_{step}/rank_{rank}.pt"
@@ -28,7 +32,15 @@ def filled(tmp_path: Path) -> TwoTiers:
             tiers.tier().saved(path, step, rank=rank, world_size=RANKS, save_id=f"save-{step}")
     tiers.sync()
     assert in_place(tiers.hot) == []
-    tiers.events.clear()
+    return tiers
+
+
+@pytest.fixture
+def filled(template: TwoTiers, tmp_path: Path) -> TwoTiers:
+    """A checkpoint of three ranks in one folder, committed and no longer hot."""
+    shutil.copytree(template.root, tmp_path, dirs_exist_ok=True)
+    tiers = below(tmp_path)
+    tiers.clock.time = template.clock.time
     return tiers
 
 
