@@ -30,7 +30,7 @@ TESTS = Path(__file__).parent
 FAST = "not slow"
 
 # Slow is what needs servers, many processes or torch in a process of its own, or dies at every moment in turn: of these
-# moments one of five is fast (`tests.kills.dying_at`). A single test that is slow says so itself.
+# moments one of seven is fast (`tests.kills.dying_at`). A single test that is slow says so itself.
 SLOW_FOLDERS = {"cli", "crash", "demo", "integration"}
 SLOW_STORES = ("[apart", "[minio", "[weak", "[sftp", "[object")
 
@@ -85,6 +85,7 @@ def pytest_collection_finish() -> None:
     # What is loaded by now stays: the collector needs half a second to look through it.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
     # torch has fifty loggers that keep to themselves, and pytest listens at each of them anew, in each phase of a test.
     for name, logger in logging.root.manager.loggerDict.items():
         if name.partition(".")[0] == "torch" and isinstance(logger, logging.Logger):

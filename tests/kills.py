@@ -19,7 +19,7 @@ from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.system import streams
 
-STRIDE = 5
+STRIDE = 7
 """Of so many moments to die at, a fast run has one. It is odd: touches come in pairs, before and after a call."""
 
 

@@ -246,7 +246,10 @@ def test_reading_beyond_the_end_is_an_integrity_error(store: Store, offset: int,
 # Uploads
 
 
-@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 12_345])
+LARGE = [pytest.param(size, marks=pytest.mark.slow) for size in (3 * PIECE, 3 * PIECE + 12_345)]
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, *LARGE])
 def test_a_file_of_any_size_arrives_whole(store: Store, size: int, make_file: MakeFile) -> None:
     data = random_bytes(size)
     source = source_of(make_file(data))
