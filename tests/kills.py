@@ -11,11 +11,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 from unittest import mock
 
+import pytest
+
 from ckpt_tier.flow import evict, evict_set, fetch, ingest, line, placing, prune, reclaim, restore
 from ckpt_tier.inbox import Inbox
 from ckpt_tier.journal.journal import Journal
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.system import asking, streams
+
+STRIDE = 7
+"""Of so many moments to die at, a fast run has one. It is odd: touches come in pairs, before and after a call."""
+
+
+def dying_at(counts: range, name: str = "count") -> pytest.MarkDecorator:
+    """A test that dies at each of these touches."""
+    return pytest.mark.parametrize(
+        name, [pytest.param(count, marks=[pytest.mark.slow] if n % STRIDE else []) for n, count in enumerate(counts)]
+    )
 
 
 class Kill(BaseException):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 from fsspec.registry import _registry
@@ -30,6 +31,10 @@ KINDS = ("folder", "apart", "minio", "minio over TLS", "weak", "memory", "sftp",
 ON_FSSPEC = ("memory", "sftp", "object")
 RESUMING = ("folder", "apart", "minio", "minio over TLS", "weak")
 """The kinds whose uploads go on where they were cut off."""
+
+
+random_bytes = numpy.random.default_rng().bytes
+"""Others each time; the kernel's take ten times as long."""
 
 
 class Counter:

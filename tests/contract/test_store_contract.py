@@ -22,7 +22,7 @@ from ckpt_tier.errors import (
 )
 from ckpt_tier.store.probe import try_out
 from ckpt_tier.store.protocol import READ_BLOCK, Store
-from tests.stores import PIECE, RESUMING, Counter, source_of
+from tests.stores import PIECE, RESUMING, Counter, random_bytes, source_of
 
 MakeFile = Callable[[bytes], Path]
 
@@ -39,7 +39,7 @@ def keys(store: Store, prefix: str = "", after: str = "") -> list[str]:
 # Small objects
 
 
-@pytest.mark.parametrize("data", [b"", b"x", os.urandom(100_000)], ids=["empty", "one byte", "large"])
+@pytest.mark.parametrize("data", [b"", b"x", random_bytes(100_000)], ids=["empty", "one byte", "large"])
 def test_a_small_object_comes_back_as_it_was_put(store: Store, data: bytes) -> None:
     store.put("a/b.json", data)
     assert store.get("a/b.json", len(data)) == data
@@ -209,14 +209,14 @@ def test_folders_are_the_names_directly_below(store: Store) -> None:
 
 
 def test_any_range_can_be_read(store: Store) -> None:
-    data = os.urandom(300_000)
+    data = random_bytes(300_000)
     store.put("x", data)
     for offset, length in ((0, 1), (0, len(data)), (299_999, 1), (12_345, 200_000), (5, 0)):
         assert b"".join(map(bytes, store.read("x", offset, length))) == data[offset : offset + length]
 
 
 def test_a_reading_comes_in_blocks_and_can_be_left_at_any_of_them(store: Store, make_file: MakeFile) -> None:
-    data = os.urandom(3 * READ_BLOCK + 5)
+    data = random_bytes(3 * READ_BLOCK + 5)
     store.upload("x", source_of(make_file(data)), Counter())
     blocks = [bytes(block) for block in store.read("x", 3, len(data) - 3)]
     assert max(map(len, blocks)) <= READ_BLOCK
@@ -246,9 +246,12 @@ def test_reading_beyond_the_end_is_an_integrity_error(store: Store, offset: int,
 # Uploads
 
 
-@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE, 3 * PIECE + 12_345])
+LARGE = [pytest.param(size, marks=pytest.mark.slow) for size in (3 * PIECE, 3 * PIECE + 12_345)]
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE - 1, PIECE, PIECE + 1, *LARGE])
 def test_a_file_of_any_size_arrives_whole(store: Store, size: int, make_file: MakeFile) -> None:
-    data = os.urandom(size)
+    data = random_bytes(size)
     source = source_of(make_file(data))
     counter = Counter()
     store.upload("data/x.pt", source, counter)
@@ -261,7 +264,7 @@ def test_a_file_of_any_size_arrives_whole(store: Store, size: int, make_file: Ma
 
 @pytest.mark.parametrize("size", [0, 100, 2 * PIECE + 1])
 def test_the_same_object_already_there_is_success(store: Store, size: int, make_file: MakeFile) -> None:
-    source = source_of(make_file(os.urandom(size)))
+    source = source_of(make_file(random_bytes(size)))
     first, again = Counter(), Counter()
     store.upload("data/x.pt", source, first)
     assert not first.told_of_older
@@ -275,12 +278,12 @@ def test_the_same_object_already_there_is_success(store: Store, size: int, make_
 def test_different_bytes_already_there_are_not_overwritten(store: Store, size: int, make_file: MakeFile) -> None:
     store.upload("data/x.pt", source_of(make_file(b"first")), Counter())
     with pytest.raises(KeyExistsError):
-        store.upload("data/x.pt", source_of(make_file(os.urandom(size))), Counter())
+        store.upload("data/x.pt", source_of(make_file(random_bytes(size))), Counter())
     assert whole(store, "data/x.pt") == b"first"
 
 
 def test_other_bytes_of_the_same_size_are_not_taken_for_the_same(store: Store, make_file: MakeFile) -> None:
-    data = bytearray(os.urandom(2 * PIECE))
+    data = bytearray(random_bytes(2 * PIECE))
     store.upload("data/x.pt", source_of(make_file(bytes(data))), Counter())
     data[PIECE + 7] ^= 1
     with pytest.raises(KeyExistsError):
@@ -290,7 +293,7 @@ def test_other_bytes_of_the_same_size_are_not_taken_for_the_same(store: Store, m
 def test_a_cancelled_upload_is_resumed_at_whole_pieces_or_begins_anew(
     store: Store, make_file: MakeFile, resuming: bool
 ) -> None:
-    data = os.urandom(8 * PIECE)
+    data = random_bytes(8 * PIECE)
     source = source_of(make_file(data))
     first = Counter(stop_after=6 * PIECE)
     with pytest.raises(CancelledError):
@@ -308,8 +311,8 @@ def test_a_cancelled_upload_is_resumed_at_whole_pieces_or_begins_anew(
 
 def test_pieces_of_another_content_are_not_resumed(store: Store, make_file: MakeFile) -> None:
     with pytest.raises(CancelledError):
-        store.upload("data/x.pt", source_of(make_file(os.urandom(4 * PIECE))), Counter(stop_after=3 * PIECE))
-    data = os.urandom(4 * PIECE)
+        store.upload("data/x.pt", source_of(make_file(random_bytes(4 * PIECE))), Counter(stop_after=3 * PIECE))
+    data = random_bytes(4 * PIECE)
     path = make_file(data)
     for _ in range(3):  # a store without checksums finds out at the end, and starts again
         try:
@@ -323,7 +326,7 @@ def test_pieces_of_another_content_are_not_resumed(store: Store, make_file: Make
 
 @pytest.mark.parametrize("size", [1000, PIECE, 3 * PIECE])
 def test_a_source_that_changed_is_refused_and_nothing_is_visible(store: Store, size: int, make_file: MakeFile) -> None:
-    path = make_file(os.urandom(size))
+    path = make_file(random_bytes(size))
     source = source_of(path)
     with path.open("r+b") as file:
         file.seek(size - 10)
@@ -337,7 +340,7 @@ def test_a_source_that_changed_is_refused_and_nothing_is_visible(store: Store, s
 
 @pytest.mark.parametrize("size", [0, 1000, 3 * PIECE - 1, 3 * PIECE + 1])
 def test_a_source_of_another_length_is_refused(store: Store, size: int, make_file: MakeFile) -> None:
-    path = make_file(os.urandom(3 * PIECE))
+    path = make_file(random_bytes(3 * PIECE))
     source = source_of(path)
     with path.open("ab") as file:
         file.write(b"x")
@@ -351,7 +354,7 @@ def test_a_source_of_another_length_is_refused(store: Store, size: int, make_fil
 
 
 def test_a_source_that_is_cut_short_under_way_is_refused(store: Store, make_file: MakeFile) -> None:
-    path = make_file(os.urandom(4 * PIECE))
+    path = make_file(random_bytes(4 * PIECE))
     source = source_of(path)
 
     class Truncating(Counter):
@@ -366,7 +369,7 @@ def test_a_source_that_is_cut_short_under_way_is_refused(store: Store, make_file
 
 
 def test_checksums_that_do_not_belong_together_are_refused(store: Store, make_file: MakeFile) -> None:
-    source = source_of(make_file(os.urandom(2 * PIECE)))
+    source = source_of(make_file(random_bytes(2 * PIECE)))
     for wrong in (
         msgspec.structs.replace(source, crc64nvme="0" * 16),
         msgspec.structs.replace(source, pieces=msgspec.structs.replace(source.pieces, crcs=source.pieces.crcs[:1])),
@@ -377,7 +380,7 @@ def test_checksums_that_do_not_belong_together_are_refused(store: Store, make_fi
 
 
 def test_many_threads_may_upload_and_read_at_once(store: Store, make_file: MakeFile) -> None:
-    contents = {f"data/{number}.pt": os.urandom(PIECE + number) for number in range(6)}
+    contents = {f"data/{number}.pt": random_bytes(PIECE + number) for number in range(6)}
     sources = {key: source_of(make_file(data)) for key, data in contents.items()}
 
     def there_and_back(key: str) -> bytes:
@@ -389,7 +392,7 @@ def test_many_threads_may_upload_and_read_at_once(store: Store, make_file: MakeF
 
 
 def test_two_uploads_of_one_file_at_once_end_in_one_object(store: Store, make_file: MakeFile) -> None:
-    data = os.urandom(3 * PIECE)
+    data = random_bytes(3 * PIECE)
     source = source_of(make_file(data))
 
     def upload(_number: int) -> bool:
@@ -442,7 +445,7 @@ def test_errors_say_which_object_and_carry_no_secret(store: Store) -> None:
 @pytest.mark.slow
 def test_refreshing_makes_an_object_young_and_changes_no_byte(store: Store, make_file: MakeFile) -> None:
     for size in (1000, PIECE + 1000):
-        source = source_of(make_file(os.urandom(size)))
+        source = source_of(make_file(random_bytes(size)))
         key = f"run/{size}/x.pt"
         store.upload(key, source, Counter())
         before = store.stat(key).modified
@@ -455,7 +458,7 @@ def test_refreshing_makes_an_object_young_and_changes_no_byte(store: Store, make
 
 def test_refreshing_never_replaces_other_bytes_and_never_makes_an_object(store: Store, make_file: MakeFile) -> None:
     for size in (1000, PIECE + 1000):
-        mine, theirs = (source_of(make_file(os.urandom(size))) for _ in range(2))
+        mine, theirs = (source_of(make_file(random_bytes(size))) for _ in range(2))
         key = f"run/{size}/x.pt"
         with pytest.raises(MissingKeyError):
             store.refresh(key, mine, Counter())
@@ -467,11 +470,11 @@ def test_refreshing_never_replaces_other_bytes_and_never_makes_an_object(store: 
 
 def test_refreshing_from_a_file_that_has_changed_leaves_the_object_as_it_was(store: Store, make_file: MakeFile) -> None:
     for size in (1000, PIECE + 1000):
-        data = os.urandom(size)
+        data = random_bytes(size)
         source = source_of(make_file(data))
         key = f"run/{size}/x.pt"
         store.upload(key, source, Counter())
-        source.path.write_bytes(os.urandom(size))
+        source.path.write_bytes(random_bytes(size))
         with contextlib.suppress(SourceChangedError):  # a folder does not need to read it again
             store.refresh(key, source, Counter())
         assert whole(store, key) == data
@@ -491,7 +494,7 @@ def cut_off(store: Store, key: str, file: Path) -> None:
 def test_what_a_killed_upload_left_is_cleaned_up_and_the_upload_begins_anew(
     store: Store, store_kind: str, make_file: MakeFile
 ) -> None:
-    file = make_file(os.urandom(8 * PIECE))
+    file = make_file(random_bytes(8 * PIECE))
     store.put("run/0/data/1/y.pt", b"an object")
     cut_off(store, "run/0/data/1/x.pt", file)
     gone = store.clean_up(["run/1/data/", "run/0/data/"], 1.0, [])
@@ -510,7 +513,7 @@ def test_what_a_killed_upload_left_is_cleaned_up_and_the_upload_begins_anew(
 def test_what_is_young_or_waited_for_or_below_another_prefix_stays_and_is_gone_on_with(
     store: Store, store_kind: str, make_file: MakeFile
 ) -> None:
-    file = make_file(os.urandom(8 * PIECE))
+    file = make_file(random_bytes(8 * PIECE))
     cut_off(store, "run/0/data/1/x.pt", file)
     assert store.clean_up(["run/0/data/"], 3600.0, []).count == 0
     assert store.clean_up(["run/0/data/"], 1.0, ["run/0/data/1/x.pt"]).count == 0

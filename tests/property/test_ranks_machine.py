@@ -6,13 +6,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from ckpt_tier.cold.manifest import Manifest, check
 from ckpt_tier.core.states import State
 from tests.builders import SteppedClock, checkpoint
+from tests.examples import examples
 from tests.kills import killed_at, one_thread
 from tests.unit.flow.test_ranks import OWN, Node
 
@@ -128,5 +129,5 @@ _CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_t
 def test_no_order_of_saves_kills_and_restarts_mixes_two_passes() -> None:
     run_state_machine_as_test(
         Cluster,
-        settings=settings(max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=_CHECKS),
+        settings=examples(15, stateful_step_count=20, suppress_health_check=_CHECKS),
     )

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
@@ -23,6 +23,7 @@ from ckpt_tier.core.states import State
 from ckpt_tier.errors import UnavailableError
 from ckpt_tier.store.folder_paths import MARKER
 from tests.builders import TwoTiers, checkpoint, flip_a_bit
+from tests.examples import examples
 from tests.kills import killed_at, one_thread
 
 STEPS = st.integers(1, 6)
@@ -275,7 +276,7 @@ _CHECKS = [HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_t
 def test_the_promises_hold_whatever_happens() -> None:
     run_state_machine_as_test(
         Life,
-        settings=settings(max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=_CHECKS),
+        settings=examples(20, stateful_step_count=25, suppress_health_check=_CHECKS),
     )
 
 
@@ -284,5 +285,5 @@ def test_the_promises_hold_whatever_happens() -> None:
 def test_the_promises_hold_over_many_long_lives() -> None:
     run_state_machine_as_test(
         Life,
-        settings=settings(max_examples=100, stateful_step_count=50, deadline=None, suppress_health_check=_CHECKS),
+        settings=examples(100, stateful_step_count=50, suppress_health_check=_CHECKS),
     )

@@ -38,7 +38,7 @@ from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import READ_BLOCK
 from tests.cli.ground import Ground
 from tests.hung_mount import beside_a_hung_mount
-from tests.stores import PIECE, Counter, apart_store, source_of
+from tests.stores import PIECE, Counter, apart_store, random_bytes, source_of
 
 MakeFile = Callable[[bytes], Path]
 KEY = "run/main/data/x.pt"
@@ -94,7 +94,7 @@ def test_what_does_not_answer_is_given_up_and_begun_anew(store: ApartStore) -> N
 
 @pytest.mark.slow
 def test_all_calls_that_wait_are_told(store: ApartStore, make_file: MakeFile) -> None:
-    source = source_of(make_file(os.urandom(PIECE)))
+    source = source_of(make_file(random_bytes(PIECE)))
     store.put("a", b"x")
     listing = store.list("")
     stop(store)
@@ -123,7 +123,7 @@ def test_a_large_message_to_what_does_not_read_is_not_waited_for(store: ApartSto
 
 @pytest.mark.slow
 def test_an_upload_that_hung_goes_on_where_it_stopped(store: ApartStore, make_file: MakeFile) -> None:
-    data = os.urandom(4 * PIECE)
+    data = random_bytes(4 * PIECE)
     source = source_of(make_file(data))
 
     class Stopping(Counter):
@@ -154,13 +154,14 @@ def test_a_slow_folder_is_no_hung_one(store: ApartStore, make_file: MakeFile) ->
 
     pid = child(store).pid
     begun = time.monotonic()
-    store.upload(KEY, source_of(make_file(os.urandom(PIECE))), Slow())
+    store.upload(KEY, source_of(make_file(random_bytes(PIECE))), Slow())
     assert time.monotonic() - begun > 2.0
     assert child(store).pid == pid
 
 
+@pytest.mark.slow
 def test_a_block_stays_as_it_is_until_the_next_is_asked_for(store: ApartStore) -> None:
-    data = os.urandom(3 * READ_BLOCK)
+    data = random_bytes(3 * READ_BLOCK)
     store.put("a", data)
     blocks = store.read("a", 0, len(data))
     for start in range(0, len(data), READ_BLOCK):
@@ -208,7 +209,7 @@ def test_a_kill_during_a_call_is_said(store: ApartStore, make_file: MakeFile) ->
             os.kill(child(store).pid, signal.SIGKILL)
 
     with pytest.raises(UnavailableError, match="ended"):
-        store.upload(KEY, source_of(make_file(os.urandom(3 * PIECE))), Killing())
+        store.upload(KEY, source_of(make_file(random_bytes(3 * PIECE))), Killing())
     assert list(store.list("")) == []
 
 
@@ -233,6 +234,7 @@ if sys.argv[2] == "kill":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["kill", "leave"])
 def test_the_process_ends_with_its_parent(store: ApartStore, how: str) -> None:
     run = subprocess.run([sys.executable, "-c", PARENT, store.url, how], capture_output=True, text=True, check=False)
@@ -252,7 +254,7 @@ def test_the_process_keeps_nothing_of_ours_open(store: ApartStore, tmp_path: Pat
 
 
 def test_a_cancelled_upload_lets_go_at_once(store: ApartStore, make_file: MakeFile) -> None:
-    data = os.urandom(4 * PIECE)
+    data = random_bytes(4 * PIECE)
     source = source_of(make_file(data))
     pid = child(store).pid
     with pytest.raises(CancelledError, match="stopped by the test"):
@@ -299,6 +301,7 @@ def test_a_listing_that_nobody_reads_to_its_end_is_ended(store: ApartStore) -> N
     assert [entry.key for entry in store.list("many/")] == [f"many/{number:04}" for number in range(2500)]
 
 
+@pytest.mark.slow
 def test_whoever_holds_the_bandwidth_holds_the_process(store: ApartStore, make_file: MakeFile) -> None:
     block = 2**20
     lead: list[int] = []
@@ -310,7 +313,7 @@ def test_whoever_holds_the_bandwidth_holds_the_process(store: ApartStore, make_f
             [partial] = (Path(store.url) / ".ckpt-tier-tmp").glob("*.partial")
             lead.append(partial.stat().st_size - self.moved_bytes)
 
-    store.upload(KEY, source_of(make_file(os.urandom(2 * PIECE))), Looking())
+    store.upload(KEY, source_of(make_file(random_bytes(2 * PIECE))), Looking())
     assert len(lead) >= 2 * PIECE // block
     assert max(lead) <= block
 
@@ -320,7 +323,7 @@ def test_whoever_holds_the_bandwidth_holds_the_process(store: ApartStore, make_f
 
 def test_errors_come_over_as_they_were_raised(store: ApartStore, make_file: MakeFile) -> None:
     direct = FolderStore(Path(store.url))
-    path = make_file(os.urandom(PIECE))
+    path = make_file(random_bytes(PIECE))
     source = source_of(path)
     store.put("there", b"x")
     path.write_bytes(b"changed")

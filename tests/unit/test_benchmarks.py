@@ -79,6 +79,7 @@ def python(code: str, folder: Path) -> Command:
 # Measuring
 
 
+@pytest.mark.slow
 def test_cpu_of_a_grandchild_that_outlives_its_parent_is_counted(tmp_path: Path) -> None:
     burn = "import time; b = time.process_time()\nwhile time.process_time() - b < 0.4: pass"
     orphaning = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {burn!r}]); time.sleep(0.2)"
@@ -93,6 +94,7 @@ def test_cpu_of_a_grandchild_that_outlives_its_parent_is_counted(tmp_path: Path)
     assert float(found.output) > 0.4
 
 
+@pytest.mark.slow
 def test_the_peak_is_anonymous_memory_of_the_whole_tree_and_not_of_mapped_files(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(200 * 2**20))
     hold = "import time; held = bytearray(b'x') * (60 << 20); time.sleep(0.4)"
@@ -174,6 +176,7 @@ def test_whoever_can_be_neither_the_fastest_nor_the_most_frugal_is_left_out() ->
     assert [each.peer for each in without_hope(rows) if each.hopeless] == ["hopeless"]
 
 
+@pytest.mark.slow
 def test_nobody_is_left_out_before_the_rounds_that_were_asked_for(tmp_path: Path) -> None:
     def runner(name: str, seconds: float) -> Runner:
         @contextlib.contextmanager

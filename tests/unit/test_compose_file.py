@@ -157,21 +157,25 @@ def health(compose: dict[str, Any], config: Config) -> int:
     return subprocess.run(["/bin/sh", "-c", script], env=env, cwd=REPOSITORY, timeout=60, check=False).returncode
 
 
+@pytest.mark.slow
 def test_the_health_check_is_good_while_a_worker_runs(compose: dict[str, Any], run: Config) -> None:
     with Wiring(run).worker_lock("a test").acquire(""):
         assert health(compose, run) == 0
 
 
+@pytest.mark.slow
 def test_the_health_check_is_bad_without_a_worker(compose: dict[str, Any], run: Config) -> None:
     assert health(compose, run) == 1
 
 
+@pytest.mark.slow
 def test_the_health_check_is_bad_without_a_configuration(compose: dict[str, Any], run: Config) -> None:
     assert run.file is not None
     run.file.unlink()
     assert health(compose, run) != 0
 
 
+@pytest.mark.slow
 def test_the_health_check_is_good_with_a_rejected_checkpoint(compose: dict[str, Any], run: Config) -> None:
     """Exit code 9 of `status` is for a person; restarting the container would mend nothing."""
     (run.hot.path / "model_step_1.pt").write_bytes(b"")

@@ -29,7 +29,7 @@ from ckpt_tier.store import folder_leftovers, folder_read_back, folder_upload
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.system import durable
 from ckpt_tier.system.digests import crc64nvme
-from tests.stores import PIECE, Counter, folder_store, source_of
+from tests.stores import PIECE, Counter, folder_store, random_bytes, source_of
 
 MakeFile = Callable[[bytes], Path]
 KEY = "run/main/data/x.pt"
@@ -195,7 +195,7 @@ UPLOADER = """
 import sys, time
 from pathlib import Path
 from ckpt_tier.store.folder import FolderStore
-from tests.stores import source_of
+from tests.stores import source_of, random_bytes
 
 class Slow:
     def moved(self, count): time.sleep(0.01)
@@ -210,7 +210,7 @@ FolderStore(Path(root)).upload(key, source_of(Path(path)), Slow())
 def test_after_kill_9_only_the_unfinished_pieces_are_written_again(
     store: FolderStore, root: Path, make_file: MakeFile
 ) -> None:
-    data = os.urandom(12 * PIECE)
+    data = random_bytes(12 * PIECE)
     path = make_file(data)
     with subprocess.Popen([sys.executable, "-c", UPLOADER, str(root), KEY, str(path)]) as process:
         deadline = time.monotonic() + 60
@@ -229,7 +229,7 @@ def test_after_kill_9_only_the_unfinished_pieces_are_written_again(
 def test_what_an_earlier_attempt_left_is_read_before_it_is_believed(
     store: FolderStore, root: Path, make_file: MakeFile
 ) -> None:
-    data = os.urandom(4 * PIECE)
+    data = random_bytes(4 * PIECE)
     source = source_of(make_file(data))
     with pytest.raises(CancelledError):
         store.upload(KEY, source, Counter(stop_after=3 * PIECE))
@@ -243,7 +243,7 @@ def test_what_an_earlier_attempt_left_is_read_before_it_is_believed(
 
 
 def test_a_second_upload_of_the_same_file_waits_its_turn(store: FolderStore, make_file: MakeFile) -> None:
-    source = source_of(make_file(os.urandom(2 * PIECE)))
+    source = source_of(make_file(random_bytes(2 * PIECE)))
     under_way, go_on = threading.Event(), threading.Event()
 
     class Pausing(Counter):
@@ -267,7 +267,7 @@ def test_a_second_upload_of_the_same_file_waits_its_turn(store: FolderStore, mak
 def test_after_a_failed_fsync_nothing_of_the_file_is_believed(
     store: FolderStore, root: Path, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = source_of(make_file(os.urandom(2 * PIECE)))
+    source = source_of(make_file(random_bytes(2 * PIECE)))
 
     def failing(_descriptor: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
@@ -286,7 +286,7 @@ def test_after_a_failed_fsync_nothing_of_the_file_is_believed(
 def test_bytes_that_the_disk_changed_are_found_before_they_are_published(
     store: FolderStore, root: Path, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = source_of(make_file(os.urandom(2 * PIECE)))
+    source = source_of(make_file(random_bytes(2 * PIECE)))
 
     def lying(descriptor: int) -> None:
         durable.flush(descriptor)
@@ -307,7 +307,7 @@ from pathlib import Path
 from ckpt_tier.errors import IntegrityError
 from ckpt_tier.store import folder_upload
 from ckpt_tier.system import durable
-from tests.stores import PIECE, Counter, folder_store, source_of
+from tests.stores import PIECE, Counter, folder_store, source_of, random_bytes
 
 FIBMAP = 1  # linux/fs.h: a file's block to the disk's
 BLOCK = 4096
@@ -346,7 +346,7 @@ def test_a_byte_that_the_disk_flipped_is_found_past_the_cache(
     mounted.mkdir()
     image.write_bytes(b"")
     os.truncate(image, 64 * 2**20)
-    path = make_file(os.urandom(3 * PIECE))
+    path = make_file(random_bytes(3 * PIECE))
     script = tmp_path / "script.py"
     script.write_text(ROTTING_DISK)
     own_mount = f"mkfs.ext4 -q -b 4096 {image} && disk=$(losetup --find --show {image}) && mount $disk {mounted}"
@@ -373,7 +373,7 @@ def test_reading_back_can_be_stopped_and_is_a_sign_of_life(store: FolderStore, m
                 raise CancelledError("stopped by the test")
 
     with pytest.raises(CancelledError):
-        store.upload(KEY, source_of(make_file(os.urandom(size))), Stopping())
+        store.upload(KEY, source_of(make_file(random_bytes(size))), Stopping())
     assert list(store.list("")) == []
 
 
@@ -388,7 +388,7 @@ def test_a_long_file_is_flushed_as_it_goes(
 
     monkeypatch.setattr(folder_upload, "_FLUSH_EVERY", 2 * PIECE)
     monkeypatch.setattr(folder_upload, "flush", seen)
-    store.upload(KEY, source_of(make_file(os.urandom(5 * PIECE))), Counter())
+    store.upload(KEY, source_of(make_file(random_bytes(5 * PIECE))), Counter())
     assert sizes == [2 * PIECE, 4 * PIECE, 5 * PIECE]
 
 
@@ -414,7 +414,7 @@ def before_each_block_read_back(monkeypatch: pytest.MonkeyPatch, do: Callable[[]
 def test_a_stretch_is_read_back_while_the_next_is_written_and_the_last_without_a_thread(
     store: FolderStore, root: Path, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = os.urandom(3 * PIECE)
+    data = random_bytes(3 * PIECE)
     together = threading.Barrier(2, timeout=30)
 
     class Writing(Counter):
@@ -443,7 +443,7 @@ def test_a_stretch_is_read_back_while_the_next_is_written_and_the_last_without_a
 def test_the_first_stretch_that_comes_back_wrong_ends_the_upload(
     store: FolderStore, root: Path, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch, rotten: int, written: int
 ) -> None:
-    source = source_of(make_file(os.urandom(4 * PIECE)))
+    source = source_of(make_file(random_bytes(4 * PIECE)))
 
     def lying(descriptor: int) -> None:
         durable.flush(descriptor)
@@ -483,7 +483,7 @@ def test_a_flush_that_fails_while_the_stretch_before_is_read_back_ends_the_readi
     before_each_block_read_back(monkeypatch, read)
     monkeypatch.setattr(folder_upload, "flush", flush)
     with pytest.raises(UnavailableError, match="could not be flushed"):
-        store.upload(KEY, source_of(make_file(os.urandom(3 * PIECE))), Counter())
+        store.upload(KEY, source_of(make_file(random_bytes(3 * PIECE))), Counter())
     assert blocks == 1
     assert readers() == []
     assert partials(root) == []
@@ -499,7 +499,7 @@ def test_a_disk_that_cannot_read_a_stretch_back_is_said_as_what_it_is(
 
     before_each_block_read_back(monkeypatch, unreadable)
     with pytest.raises(UnavailableError, match="can't be reached"):
-        store.upload(KEY, source_of(make_file(os.urandom(3 * PIECE))), Counter())
+        store.upload(KEY, source_of(make_file(random_bytes(3 * PIECE))), Counter())
     assert list(store.list("")) == []
     assert readers() == []
 
@@ -508,7 +508,7 @@ def test_a_disk_that_cannot_read_a_stretch_back_is_said_as_what_it_is(
 def test_waiting_for_what_is_read_back_can_be_stopped_and_gives_signs_of_life_to_the_calling_thread(
     store: FolderStore, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = source_of(make_file(os.urandom(2 * PIECE)))
+    source = source_of(make_file(random_bytes(2 * PIECE)))
     written = threading.Event()
     callers: set[threading.Thread] = set()
     readers_seen: set[threading.Thread] = set()
@@ -547,7 +547,7 @@ def test_waiting_for_what_is_read_back_can_be_stopped_and_gives_signs_of_life_to
 def test_what_an_earlier_attempt_left_is_flushed_and_read_past_the_cache_and_then_not_again(
     store: FolderStore, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = source_of(make_file(os.urandom(4 * PIECE)))
+    source = source_of(make_file(random_bytes(4 * PIECE)))
     with pytest.raises(CancelledError):
         store.upload(KEY, source, Counter(stop_after=3 * PIECE))
     done: list[str] = []
@@ -582,7 +582,7 @@ def test_what_appears_under_the_key_meanwhile_is_not_replaced(
             store.put(KEY, b"somebody else's")
 
     with pytest.raises(KeyExistsError):
-        store.upload(KEY, source_of(make_file(os.urandom(PIECE))), Overtaking())
+        store.upload(KEY, source_of(make_file(random_bytes(PIECE))), Overtaking())
     assert (root / KEY).read_bytes() == b"somebody else's"
     assert partials(root) == []
 
@@ -596,7 +596,7 @@ def test_without_locks_each_upload_has_a_file_of_its_own(
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
     monkeypatch.setattr(folder_upload.fcntl, "flock", lockless)
-    data = os.urandom(2 * PIECE)
+    data = random_bytes(2 * PIECE)
     source = source_of(make_file(data))
     with pytest.raises(CancelledError):
         store.upload(KEY, source, Counter(stop_after=PIECE))
@@ -617,7 +617,7 @@ def test_without_locks_each_upload_has_a_file_of_its_own(
 def test_damage_under_a_key_is_not_taken_for_the_same_object(
     store: FolderStore, root: Path, make_file: MakeFile
 ) -> None:
-    source = source_of(make_file(os.urandom(2 * PIECE)))
+    source = source_of(make_file(random_bytes(2 * PIECE)))
     store.upload(KEY, source, Counter())
     with (root / KEY).open("r+b") as file:
         file.seek(PIECE + 1)
@@ -630,7 +630,7 @@ FULL_DISK = """
 import os, sys
 from pathlib import Path
 from ckpt_tier.errors import NoSpaceError
-from tests.stores import PIECE, Counter, folder_store, source_of
+from tests.stores import PIECE, Counter, folder_store, source_of, random_bytes
 
 disk, source = Path(sys.argv[1]), source_of(Path(sys.argv[2]))
 store = folder_store(disk / "cold")
@@ -642,6 +642,7 @@ for call in (lambda: store.upload("a/b", source, Counter()), lambda: store.put("
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_nothing_half_written_is_visible(tmp_path: Path, make_file: MakeFile) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -651,7 +652,7 @@ def test_a_full_disk_is_said_and_nothing_half_written_is_visible(tmp_path: Path,
         pytest.skip("needs a mount of its own")
     script = tmp_path / "script.py"
     script.write_text(FULL_DISK)
-    path = make_file(os.urandom(3 * PIECE))
+    path = make_file(random_bytes(3 * PIECE))
     command = f"{mount} && exec {sys.executable} {script} {disk} {path}"
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     run = subprocess.run([*own_mounts, command], capture_output=True, text=True, check=False, env=environment)
@@ -684,7 +685,7 @@ def age(path: Path, days: float) -> None:
 def cut_off(store: FolderStore, make_file: MakeFile, key: str = KEY) -> Path:
     """The unfinished file that a killed upload left, two days ago."""
     with pytest.raises(CancelledError):
-        store.upload(key, source_of(make_file(os.urandom(2 * PIECE))), Counter(stop_after=PIECE))
+        store.upload(key, source_of(make_file(random_bytes(2 * PIECE))), Counter(stop_after=PIECE))
     [partial] = [path for path in partials(Path(store.url)) if path.suffix == ".partial"]
     age(partial, 2)
     return partial

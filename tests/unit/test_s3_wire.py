@@ -16,12 +16,12 @@ from botocore.awsrequest import HeadersDict
 from botocore.exceptions import EndpointConnectionError, SSLError
 
 from ckpt_tier.errors import CancelledError, SourceChangedError
-from ckpt_tier.store import s3_wire
+from ckpt_tier.store import s3_connection, s3_tls, s3_wire
 from ckpt_tier.store.s3 import S3Options, S3Store
 from ckpt_tier.store.s3_tls import Certificates
 from ckpt_tier.store.s3_wire import Wire, fits
 from ckpt_tier.store.source_body import PieceBody, opened
-from tests.stores import Counter, source_of
+from tests.stores import Counter, random_bytes, source_of
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -108,7 +108,7 @@ class Asked(msgspec.Struct):
 
 @pytest.fixture
 def data() -> bytes:
-    return os.urandom(SIZE)
+    return random_bytes(SIZE)
 
 
 @pytest.fixture
@@ -308,7 +308,7 @@ def test_an_answer_of_any_sort_is_read(wire: Wire, said: bytes, stays: bool, slo
         caller.head()
         if slowly:
             caller.say(said[:30])
-            time.sleep(0.05)
+            time.sleep(0.02)
             caller.say(said[30:])
         else:
             caller.say(said)
@@ -332,7 +332,9 @@ def test_a_line_break_in_a_header_is_never_sent(wire: Wire) -> None:
             wire.carry(asked)
 
 
-def test_what_has_come_of_a_body_is_not_held_back_until_more_comes(wire: Wire) -> None:
+def test_what_has_come_of_a_body_is_not_held_back_until_more_comes(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (s3_connection, s3_tls):
+        monkeypatch.setattr(module, "AT_MOST", 0.1)
     taken = threading.Event()
 
     def halting(caller: Caller) -> None:
@@ -365,7 +367,11 @@ def test_a_body_that_is_left_unread_ends_its_connection(wire: Wire) -> None:
 
 
 @pytest.mark.parametrize("said", [b"", b"SSH-2.0-OpenSSH_9.6\r\n\r\n", b"HTTP/1.1 2"])
-def test_what_is_no_answer_is_an_error_of_the_line(wire: Wire, path: Path, said: bytes) -> None:
+def test_what_is_no_answer_is_an_error_of_the_line(
+    wire: Wire, path: Path, said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_wire, "_PATIENCE", 10)
+
     def handler(caller: Caller) -> None:
         caller.head()
         caller.say(said)
@@ -385,7 +391,7 @@ def test_a_server_that_falls_silent_is_waited_for_no_longer_than_allowed(make_wi
     tmp_path.joinpath("big").write_bytes(bytes(2**25))  # more than the buffers of a socket hold
     with Server(silent) as server, piece(tmp_path / "big") as body:
         with pytest.raises(TimeoutError):
-            make_wire(0.2).carry(put(server, body))
+            make_wire(0.1).carry(put(server, body))
         done.set()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ckpt_tier.flow import evict_set
 from ckpt_tier.hot.holds import hold
-from tests.kills import Kill, killed_at
+from tests.kills import STRIDE, Kill, dying_at, killed_at
 from tests.shares import EVERY, LATER, LAYOUTS, RANKS, Ranks, four_sets
 
 TOKEN = "0123456789abcdef"
@@ -151,10 +151,11 @@ def dead_at(count: int) -> Iterator[Deaths]:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
+@dying_at(range(STRIDE), "first")
 def test_a_kill_between_any_two_lines_leaves_every_set_whole_or_gone_at_the_next_start(
-    layout: str, tmp_path: Path
+    layout: str, tmp_path: Path, first: int
 ) -> None:
-    for count in range(1000):
+    for count in range(first, 1000, STRIDE):
         ranks = four_sets(tmp_path / str(count), layout)
         ranks.plan()
         with dead_at(count) as deaths:
@@ -172,8 +173,9 @@ def test_a_kill_between_any_two_lines_leaves_every_set_whole_or_gone_at_the_next
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_kill_of_the_recovery_itself_is_recovered_from(layout: str, tmp_path: Path) -> None:
-    for count in range(1000):
+@dying_at(range(STRIDE), "first")
+def test_a_kill_of_the_recovery_itself_is_recovered_from(layout: str, tmp_path: Path, first: int) -> None:
+    for count in range(first, 1000, STRIDE):
         ranks = four_sets(tmp_path / str(count), layout)
         ranks.plan()
         with dead_at(RANKS + 2 + count % 3):  # the leader has its name, and perhaps a mate is gone
@@ -287,7 +289,7 @@ def test_a_new_share_under_a_name_that_is_free_again_outlives_the_end_of_the_del
     assert files.hidden() == []
 
 
-@pytest.mark.parametrize("count", range(0, 60, 3))
+@dying_at(range(0, 60, 3))
 def test_a_prune_killed_anywhere_leaves_the_newest_whole_sets_and_the_next_one_ends_it(
     ranks: Ranks, count: int
 ) -> None:

@@ -19,7 +19,7 @@ from ckpt_tier.flow.delivery import STALLED_WAIT
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Stat
 from tests.builders import TwoTiers, checkpoint
-from tests.kills import killed_at, one_thread
+from tests.kills import dying_at, killed_at, one_thread
 
 LAYOUT = "checkpoint-{step}/"
 
@@ -259,7 +259,7 @@ def test_a_folder_that_is_open_is_not_evicted(tiers: TwoTiers) -> None:
     assert (tiers.hot / "checkpoint-5").is_dir()
 
 
-@pytest.mark.parametrize("count", range(40))
+@dying_at(range(40))
 def test_a_kill_at_any_moment_loses_nothing_and_leaves_no_half_folder(tiers: TwoTiers, count: int) -> None:
     expected = {step: content(write(tiers, step)) for step in (5, 6)}
     with killed_at(count):
@@ -296,7 +296,7 @@ def test_an_existing_folder_with_other_files_is_kept_unless_forced(tiers: TwoTie
     assert [path.read_text() for path in aside] == ["mine"]
 
 
-@pytest.mark.parametrize("count", range(14))
+@dying_at(range(14))
 def test_a_restore_that_is_killed_shows_a_whole_folder_or_none(tiers: TwoTiers, count: int) -> None:
     expected = content(write(tiers, 5))
     tiers.sync()

@@ -66,7 +66,7 @@ def flip_the_header(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("level", list(Level))
+@pytest.mark.parametrize("level", [Level.FAST, Level.FULL, pytest.param(Level.DEEP, marks=pytest.mark.slow)])
 def test_whole_checkpoints_are_good_and_nothing_is_written(tmp_path: Path, level: Level) -> None:
     torch_file(tmp_path, 1)
     safetensors_file(tmp_path, 1)
@@ -106,6 +106,7 @@ def test_a_flipped_bit_in_the_header_of_a_safetensors_file_is_seen(tmp_path: Pat
     assert "header" in verdict.problem
 
 
+@pytest.mark.slow
 def test_a_nan_is_no_reason_to_call_a_file_corrupt(tmp_path: Path) -> None:
     torch.save({"mask": torch.tensor([1.0, float("nan"), float("-inf")])}, tmp_path / "step_1.pt")
     assert problems(inspected(tmp_path, level=Level.DEEP)) == {1: ""}

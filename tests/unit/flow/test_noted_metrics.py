@@ -16,7 +16,7 @@ from ckpt_tier.pruning import Pruning
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.system.clock import Clock
 from tests.builders import TwoTiers
-from tests.kills import killed_at
+from tests.kills import dying_at, killed_at
 from tests.unit.flow.test_prune import EarlyClock, age, committed, data, prune
 
 BEST = KeepBest("loss", "min", 1)
@@ -253,7 +253,7 @@ def test_notes_that_no_tombstone_stands_for_and_other_names_are_never_touched(ti
     assert [name[:19] for name in notes(tiers)] == left
 
 
-@pytest.mark.parametrize("touch", range(14))
+@dying_at(range(14), "touch")
 def test_killed_anywhere_a_later_prune_ends_with_what_is_committed_and_its_notes(tiers: TwoTiers, touch: int) -> None:
     """Between every two touches of the cold tier, in the prune that frees data and notes."""
     pruned(tiers)
@@ -266,7 +266,7 @@ def test_killed_anywhere_a_later_prune_ends_with_what_is_committed_and_its_notes
     assert ([name.split(".")[1] for name in notes(tiers)], data(tiers)) == (["000000000002"], [2, 3])
 
 
-@pytest.mark.parametrize("touch", range(12))
+@dying_at(range(12), "touch")
 def test_killed_anywhere_the_same_annotate_again_completes_it(tiers: TwoTiers, touch: int) -> None:
     saved(tiers, 1)
     with killed_at(touch):

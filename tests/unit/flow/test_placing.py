@@ -1,5 +1,6 @@
 """A set of files that a killed restore had begun to place is finished by the next start, and never by halves."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,17 +9,20 @@ from ckpt_tier.core.events import Note, Warned
 from ckpt_tier.flow import placing
 from ckpt_tier.inbox import HIDDEN
 from tests.builders import TwoTiers, checkpoint
-from tests.kills import Countdown, killed_at
+from tests.kills import Countdown, dying_at, killed_at
 
 RANKS = 3
 STEP = 5
 TOUCHES = 60  # more than a restore of the set has
 
 
-@pytest.fixture
-def filled(tmp_path: Path) -> TwoTiers:
-    """A checkpoint of three ranks in one folder, committed and no longer hot."""
-    tiers = TwoTiers(tmp_path, layout="step_{step}/rank_{rank}.pt", ranks=RANKS, keep_last=1)
+def below(root: Path) -> TwoTiers:
+    return TwoTiers(root, layout="step_{step}/rank_{rank}.pt", ranks=RANKS, keep_last=1)
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> TwoTiers:
+    tiers = below(tmp_path_factory.mktemp("template"))
     for step in (STEP, STEP + 1):
         for rank in range(RANKS):
             path = tiers.hot / f"step_{step}/rank_{rank}.pt"
@@ -28,7 +32,15 @@ def filled(tmp_path: Path) -> TwoTiers:
             tiers.tier().saved(path, step, rank=rank, world_size=RANKS, save_id=f"save-{step}")
     tiers.sync()
     assert in_place(tiers.hot) == []
-    tiers.events.clear()
+    return tiers
+
+
+@pytest.fixture
+def filled(template: TwoTiers, tmp_path: Path) -> TwoTiers:
+    """A checkpoint of three ranks in one folder, committed and no longer hot."""
+    shutil.copytree(template.root, tmp_path, dirs_exist_ok=True)
+    tiers = below(tmp_path)
+    tiers.clock.time = template.clock.time
     return tiers
 
 
@@ -65,7 +77,7 @@ def finished(tiers: TwoTiers) -> list[str]:
     return [event.text for event in tiers.happened(Note) if "finished the restore" in getattr(event, "text", "")]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("count", range(TOUCHES))
+@dying_at(range(TOUCHES))
 def test_after_a_kill_anywhere_the_next_sync_shows_all_of_the_set_or_nothing(filled: TwoTiers, count: int) -> None:
     with killed_at(count):
         bring(filled)

@@ -28,7 +28,7 @@ from ckpt_tier.pruning import Pruning
 from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.protocol import Stat
 from tests.builders import SteppedClock, TwoTiers, manifest
-from tests.kills import killed_at, one_thread
+from tests.kills import STRIDE, dying_at, killed_at, one_thread
 
 DAY = 86_400.0
 LONG_AGO = 1_700_000_000.0
@@ -406,14 +406,15 @@ def test_a_manifest_that_goes_while_it_is_read_is_another_prune(tiers: TwoTiers)
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["while removing", "while freeing"])
+@dying_at(range(STRIDE), "first")
 def test_a_prune_killed_anywhere_leaves_every_checkpoint_whole_or_pruned_and_the_next_one_ends_it(
-    tmp_path: Path, old: bool
+    tmp_path: Path, old: bool, first: int
 ) -> None:
     template = filled(prepared(tmp_path / "template"))
     if old:
         prune(template)
         age(template, 8)
-    count, survived = 0, True
+    count, survived = first, True
     while survived:
         root = tmp_path / str(count)
         shutil.copytree(template.root, root)
@@ -436,7 +437,7 @@ def test_a_prune_killed_anywhere_leaves_every_checkpoint_whole_or_pruned_and_the
         assert data(tiers) == [0, 3, 4, 5]
         assert len(committed(tiers)) == 4
         shutil.rmtree(root)
-        count += 1
+        count += STRIDE
     assert count > 12, "the kills came to an end too soon to have met every line"
 
 

@@ -13,7 +13,7 @@ from ckpt_tier.hot.holds import hold
 from ckpt_tier.pruning import HotPlan, Pruning
 from ckpt_tier.system.locks import FileLock
 from tests.builders import TwoTiers, flip_a_bit
-from tests.kills import killed_at
+from tests.kills import dying_at, killed_at
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_what_needs_a_cold_tier_says_that_there_is_none(tiers: TwoTiers) -> None
     assert len(tiers.operations().checkpoints()) == 10
 
 
-@pytest.mark.parametrize("count", range(0, 34, 2))
+@dying_at(range(0, 34, 2))
 def test_a_prune_killed_anywhere_leaves_the_newest_whole_ones_and_the_next_one_ends_it(
     tiers: TwoTiers, count: int
 ) -> None:

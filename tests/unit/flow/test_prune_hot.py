@@ -7,7 +7,7 @@ import pytest
 from ckpt_tier.errors import ConflictError
 from ckpt_tier.pruning import HotPlan, Pruning
 from tests.builders import TwoTiers
-from tests.kills import killed_at, one_thread
+from tests.kills import dying_at, killed_at, one_thread
 from tests.unit.flow.test_prune import filled, prepared, prune
 
 
@@ -109,7 +109,7 @@ def test_a_rejected_file_that_was_written_again_meanwhile_stays(tiers: TwoTiers)
     assert path.exists()
 
 
-@pytest.mark.parametrize("count", range(0, 36, 3))
+@dying_at(range(0, 36, 3))
 def test_a_hot_prune_killed_anywhere_leaves_whole_files_and_the_next_start_ends_it(tiers: TwoTiers, count: int) -> None:
     path = cut(tiers, 6)
     tiers.tier().saved(path, 6, series="0")

@@ -9,7 +9,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from ckpt_tier.core.events import NotEvicted
@@ -17,6 +17,7 @@ from ckpt_tier.flow import prune_alone
 from ckpt_tier.flow.whole import Whole
 from ckpt_tier.hot.holds import hold
 from ckpt_tier.pruning import Pruning
+from tests.examples import examples
 from tests.kills import killed_at
 from tests.shares import EVERY, LATER, LAYOUTS, RANKS, Ranks, four_sets
 
@@ -248,7 +249,7 @@ histories = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@examples(40, suppress_health_check=[HealthCheck.too_slow])
 @given(history=histories, keep_last=st.integers(1, 3), kill=st.integers(0, 80))
 def test_whatever_is_deleted_the_newest_whole_sets_by_time_and_by_step_are_there_and_valid(
     history: list[tuple[int, list[str]]], keep_last: int, kill: int

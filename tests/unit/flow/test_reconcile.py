@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt_tier.core.nouns import Stamp
@@ -15,6 +15,7 @@ from ckpt_tier.flow.view import Link, Rules, View
 from ckpt_tier.inbox import Linked, Ticket
 from ckpt_tier.journal.saves import Save, SavedFile
 from tests.builders import digest
+from tests.examples import examples
 from tests.strategies import GENERATIONS, NOW, hot_copy, path_of, views
 
 STAMP = Stamp(7, 100, 0)
@@ -523,7 +524,7 @@ def test_the_same_view_gives_the_same_list(look: View) -> None:
     assert reconcile(look) == reconcile(msgspec.structs.replace(look))
 
 
-@settings(max_examples=50)
+@examples(50)
 @given(views(), st.randoms(use_true_random=False))
 def test_the_order_in_which_rows_are_kept_does_not_change_what_is_deleted(look: View, random: object) -> None:
     shuffled = list(look.saves)

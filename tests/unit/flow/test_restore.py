@@ -29,7 +29,7 @@ from ckpt_tier.system.clock import SystemClock
 from ckpt_tier.system.digests import crc64nvme, to_hex
 from ckpt_tier.system.streams import Width
 from tests.builders import TwoTiers, checkpoint, manifest
-from tests.kills import killed_at
+from tests.kills import dying_at, killed_at
 from tests.ready import go, started
 
 
@@ -481,7 +481,7 @@ def test_each_series_comes_back_or_only_the_one_asked_for(filled: TwoTiers, tmp_
         filled.tier().restore(3)
 
 
-@pytest.mark.parametrize("count", range(12))
+@dying_at(range(12))
 def test_a_kill_anywhere_in_a_restore_shows_nothing_half_and_the_next_one_ends_it(
     filled: TwoTiers, tmp_path: Path, count: int
 ) -> None:
@@ -506,6 +506,7 @@ print(restored.fetched_bytes)
 """
 
 
+@pytest.mark.slow
 def test_of_eight_processes_at_once_one_fetches_and_all_have_the_file(filled: TwoTiers, tmp_path: Path) -> None:
     processes = [started(EIGHT, filled.root, tmp_path / "to") for _ in range(8)]
     go(*processes)

@@ -32,7 +32,7 @@ from ckpt_tier.store.folder import FolderStore
 from ckpt_tier.store.folder_paths import MARKER
 from ckpt_tier.store.protocol import Source, Stat, Watch
 from tests.builders import SteppedClock, TwoTiers, checkpoint, flip_a_bit
-from tests.kills import Kill, killed_at
+from tests.kills import Kill, dying_at, killed_at
 
 
 class Troubled(FolderStore):
@@ -619,7 +619,7 @@ def test_a_save_handed_over_twice_and_one_the_scan_had_found_are_one(tiers: TwoT
     assert row.metrics == {"loss": 1.0}
 
 
-@pytest.mark.parametrize("count", range(0, 44, 3))
+@dying_at(range(0, 44, 3))
 def test_a_kill_anywhere_in_a_pass_loses_nothing_and_leaves_nothing_behind(tiers: TwoTiers, count: int) -> None:
     tier = tiers.tier()
     tiers.write(1)
@@ -638,7 +638,7 @@ def test_a_kill_anywhere_in_a_pass_loses_nothing_and_leaves_nothing_behind(tiers
     assert not list((tiers.hot / ".ckpt-tier" / "inbox").iterdir())
 
 
-@pytest.mark.parametrize("count", range(0, 44, 4))
+@dying_at(range(0, 44, 4))
 def test_a_kill_and_a_lost_journal_together_lose_nothing_and_leave_nothing_behind(tiers: TwoTiers, count: int) -> None:
     tier = tiers.tier()
     for step in (1, 2):
@@ -851,6 +851,7 @@ def test_the_rate_of_the_uploads_is_learned(tiers: TwoTiers) -> None:
     assert rates == [round(len(checkpoint(0)) / 2)] * 2
 
 
+@pytest.mark.slow
 def test_a_long_queue_is_not_looked_at_anew_for_every_few_of_it(
     tiers: TwoTiers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -876,6 +877,7 @@ def test_a_long_queue_is_not_looked_at_anew_for_every_few_of_it(
     assert looks < 20 + seconds
 
 
+@pytest.mark.slow
 def test_what_waits_for_a_place_in_the_line_does_not_wait_for_a_validation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

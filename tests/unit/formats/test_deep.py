@@ -42,7 +42,8 @@ def deep(path: Path) -> Findings:
     return validate(path, level=Level.DEEP).findings
 
 
-@pytest.mark.parametrize("new", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("new", [True, False])
 def test_tensors_nan_and_inf_are_counted_each_value_once(tmp_path: Path, new: bool) -> None:
     torch.save(values(), tmp_path / "a.pt", _use_new_zipfile_serialization=new)
     found = deep(tmp_path / "a.pt")

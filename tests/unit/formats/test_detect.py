@@ -2,10 +2,11 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt_tier.formats.check import Level, Rejected
+from tests.examples import examples
 from tests.unit.formats.samples import check_bytes, saved
 
 NAMES = ("model.pt", "model.ckpt", "model.bin", "model.safetensors", "model.pkl", "model.dat", "model")
@@ -55,7 +56,7 @@ def test_a_pickle_must_end_with_stop(protocol: int) -> None:
             check_bytes(data[:-1], name=name)
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     st.sampled_from(NAMES),
     st.sampled_from([b"", b"PK\3\4", b"PK\5\6", b"\x80\4\x95", b"\x10\0\0\0\0\0\0\0{"]),

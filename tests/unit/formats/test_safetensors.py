@@ -3,10 +3,11 @@ import json
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt_tier.formats.check import Rejected
+from tests.examples import examples
 from tests.unit.formats.samples import check_bytes
 
 TENSORS = {
@@ -105,7 +106,7 @@ def test_an_unknown_dtype_is_a_note() -> None:
     assert "F99" in found.notes[1]
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.integers(0, 400), st.integers(1, 255))
 def test_a_scribbled_header_raises_nothing_but_rejected(offset: int, change: int) -> None:
     damaged = bytearray(GOOD)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ckpt_tier.errors import IntegrityError
@@ -16,6 +16,7 @@ from ckpt_tier.tensors.catalogue import catalogue
 from ckpt_tier.tensors.chosen import choose
 from ckpt_tier.tensors.foretelling import differing
 from ckpt_tier.tensors.ranges import Cost
+from tests.examples import examples
 from tests.unit.formats.samples import saved
 from tests.unit.tensors.test_catalogue import ranges
 
@@ -169,7 +170,7 @@ def test_all_that_is_told_of_it_is_what_taking_it_apart_tells(training: list[byt
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@examples(150)
 def test_a_flipped_bit_anywhere_gives_an_error_or_changes_nothing(training: list[bytes], data: st.DataObject) -> None:
     whole = training[4]
     places = st.one_of(
