@@ -11,7 +11,7 @@ from ckpt_tier.inspection import Checkpoint
 from ckpt_tier.tensors.catalogue import catalogue
 from ckpt_tier.tensors.compared import ComparedSide, Comparison
 from ckpt_tier.tensors.difference import Known, Side, foreseen, measured
-from ckpt_tier.tensors.lanes import Lanes
+from ckpt_tier.tensors.lanes import Lanes, in_lanes
 from ckpt_tier.tensors.matching import Matching, file_names, match, match_files
 from ckpt_tier.tensors.nouns import Catalogue, Tensor
 from ckpt_tier.tensors.sources import Source, remembering
@@ -50,7 +50,7 @@ def compare(before: Checkpoint, after: Checkpoint, *, pattern: str | None = None
     NotFoundError where `pattern` matches nothing.
     """
     before, after = _remembering(before), _remembering(after)
-    with Lanes() as lanes:
+    with in_lanes() as lanes:
         heads = _heads(before, after, lanes)
         if pattern is not None:
             heads = _matching(heads, pattern)

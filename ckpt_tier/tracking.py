@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from typing import Literal
 
 import msgspec
 
 from ckpt_tier.errors import CkptTierError, IntegrityError, NotFoundError, UnavailableError, UsageError
+from ckpt_tier.system.asking import computing
 from ckpt_tier.tensors.alike import Alike
 from ckpt_tier.tensors.chosen import Chosen, choose
 from ckpt_tier.tensors.figures_cache import FiguresCache
@@ -166,14 +167,11 @@ class Tracking:
 
     def _read_all(self, patterns: Sequence[str], steps: Sequence[Step]) -> Iterator[tuple[Step, _Read]]:
         alike = Alike()
-        pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="track")
-        try:
+        with computing(self._parallel, "track") as pool:
             for together in _rounds(steps):
                 pending = {pool.submit(_read, step, patterns, alike): step for step in together}
                 for future in as_completed(pending):
                     yield pending[future], future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     def _keep(self, patterns: Sequence[str], reads: Iterable[_Read]) -> None:
         sound = [

@@ -32,7 +32,8 @@ Errors are two lines on stderr, `error:` with what happened and why, and `hint:`
 
 Several at once: 5 before 7 before 6 before 9. A process that Ctrl-C or SIGTERM asks to stop ends in good order with
 130 (`sync --watch` with 0 on SIGTERM); a second Ctrl-C ends it at once, which is as safe.
-`list`, `status`, `verify` and dry runs, which only read, end at once at the first, however silent the cold tier is.
+`list`, `status`, `verify`, `diff`, `track` and dry runs, which only read, end at once at the first, however silent the
+cold tier is.
 
 ## Options of every command
 

@@ -8,6 +8,7 @@ here are daemons, and whoever is interrupted leaves them behind.
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
@@ -95,3 +96,22 @@ def answers(ask: Callable[[Q], A], questions: Sequence[Q], most: int) -> Iterato
         raise
     finally:
         asked.over.set()
+
+
+@contextlib.contextmanager
+def computing(most: int, name: str) -> Iterator[ThreadPoolExecutor]:
+    """A pool for those who ask and compute with what they are told, inside libraries that do not bear to have their
+    threads ended with the interpreter: so these are no daemons.
+
+    Its end waits for what is under way, and drops the rest; after an interrupt (see `answers`) it waits for nothing.
+    Whoever ends the process then must do so at once, with `os._exit`, or Python waits all the same.
+    """
+    pool = ThreadPoolExecutor(most, thread_name_prefix=name)
+    waits = True
+    try:
+        yield pool
+    except BaseException as error:
+        waits = isinstance(error, Exception)
+        raise
+    finally:
+        pool.shutdown(wait=waits, cancel_futures=True)

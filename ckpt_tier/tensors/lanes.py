@@ -1,12 +1,13 @@
 """A few threads that read, and that an error or Ctrl-C stops between two requests."""
 
+import contextlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from ckpt_tier.formats.check import Reader
+from ckpt_tier.system.asking import computing
 
 LANES = 4
 """Beyond a few, the line or the processors are full."""
@@ -16,11 +17,11 @@ U = TypeVar("U")
 
 
 class Lanes:
-    """Does the same with many things. Its end waits for what is under way, and drops the rest."""
+    """Does the same with many things. See `in_lanes`."""
 
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(LANES)
-        self._ends = threading.Event()
+    def __init__(self, pool: ThreadPoolExecutor, ends: threading.Event) -> None:
+        self._pool = pool
+        self._ends = ends
 
     def each(self, do: Callable[[T], U], things: Iterable[T]) -> list[U]:
         """`do` of each thing, in their order. Raises the first error."""
@@ -30,13 +31,17 @@ class Lanes:
         """`reader`, which reads no more once these lanes end."""
         return _Stoppable(reader, self._ends)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if kind is not None:
-            self._ends.set()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+@contextlib.contextmanager
+def in_lanes() -> Iterator[Lanes]:
+    """Their end waits for what is under way, except after Ctrl-C, and drops the rest."""
+    ends = threading.Event()
+    with computing(LANES, "ckpt-tier-lane") as pool:
+        try:
+            yield Lanes(pool, ends)
+        except BaseException:
+            ends.set()
+            raise
 
 
 class _Ended(Exception):  # noqa: N818 (nobody sees it: the error that ended the lanes is raised)

@@ -39,12 +39,13 @@ class Silence:
             self._asked.release()
             self.over.wait()
 
-    def wait(self, process: "subprocess.Popen[str]") -> None:
-        """Returns when so many requests of the process wait for an answer as there are series."""
-        for _ in SERIES:
-            assert self._asked.acquire(timeout=30)
+    def wait(self, process: "subprocess.Popen[str]", requests: int = len(SERIES)) -> None:
+        """Returns when so many requests of the process wait for an answer."""
+        come = [self._asked.acquire(timeout=30) for _ in range(requests)]
         time.sleep(0.2)
-        assert process.poll() is None
+        if not all(come) or process.poll() is not None:
+            self.over.set()  # or the process would be waited for
+            raise AssertionError(f"{come.count(True)} of {requests} requests came")
 
 
 @pytest.fixture
@@ -99,6 +100,26 @@ def test_ctrl_c_ends_a_command_that_only_reads_at_once_though_the_server_is_sile
     assert result.code == 130
     silence.over.set()
     ground.run(*command.split())
+
+
+@pytest.mark.parametrize("command", ["track w --series a", "diff 1 2 --series a"])
+def test_ctrl_c_ends_what_computes_with_tensors_at_once_too(tmp_path: Path, silence: Silence, command: str) -> None:
+    ground = OnS3(tmp_path)
+    ground.configure(silence.bucket)
+    settings = ground.config.read_text()
+    settings = settings.replace("step_{step}.dat", "model_gpu{series}/model_step_{step}.safetensors")
+    ground.config.write_text(settings.replace("keep_last = 9", "keep_last = 1"))
+    for step in range(1, 8):
+        ground.save(step, "a", fill=step)
+    ground.run("sync")
+    silence.at = OBJECTS
+    with ground.start(*command.split()) as process:
+        silence.wait(process, requests=1)
+        begun = time.monotonic()
+        result = interrupt(process, signal.SIGINT)
+    assert time.monotonic() - begun < AT_ONCE
+    assert result.err == "\nerror: interrupted\nhint: run the same command again to go on\n"
+    assert result.code == 130
 
 
 def test_a_sync_ends_at_once_at_the_second_ctrl_c(ground: OnS3, silence: Silence) -> None:

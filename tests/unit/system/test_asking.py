@@ -1,5 +1,6 @@
 """Several questions at the same time, and an interrupt that waits for none of them."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ckpt_tier.system.asking import answers
+from ckpt_tier.system.asking import answers, computing
 
 
 @pytest.fixture
@@ -187,3 +188,34 @@ def test_an_interrupted_process_ends_without_the_threads_that_wait() -> None:
         [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, timeout=30, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
+
+
+def test_a_pool_that_computes_is_waited_for_at_its_end_and_after_an_error() -> None:
+    for error in (None, ValueError()):
+        done = threading.Event()
+
+        def work(done: threading.Event = done) -> None:
+            time.sleep(0.05)
+            done.set()
+
+        with contextlib.suppress(ValueError), computing(2, "computes") as pool:
+            pool.submit(work)
+            if error:
+                raise error
+        assert done.is_set()
+
+
+def test_a_pool_that_computes_is_not_waited_for_after_an_interrupt_and_begins_nothing_more(
+    silent: threading.Event,
+) -> None:
+    futures = []
+
+    def compute() -> None:
+        with computing(1, "computes") as pool:
+            futures.extend(pool.submit(silent.wait) for _ in range(2))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compute()
+    assert not futures[0].done()
+    assert futures[1].cancelled()

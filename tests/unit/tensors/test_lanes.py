@@ -4,12 +4,12 @@ import threading
 
 import pytest
 
-from ckpt_tier.tensors.lanes import Lanes
+from ckpt_tier.tensors.lanes import in_lanes
 from tests.unit.tensors.test_catalogue import ranges
 
 
 def test_answers_come_in_the_order_of_the_things() -> None:
-    with Lanes() as lanes:
+    with in_lanes() as lanes:
         assert lanes.each(lambda x: x * x, range(100)) == [x * x for x in range(100)]
 
 
@@ -26,7 +26,6 @@ def test_an_error_stops_what_others_are_reading_between_two_requests() -> None:
             requests.append(reader.read_at(0, 1))
             begun.set()
 
-    lanes = Lanes()
-    with pytest.raises(ValueError, match="damaged"), lanes:
+    with pytest.raises(ValueError, match="damaged"), in_lanes() as lanes:
         lanes.each(read, range(50))
     assert len(requests) < 10_000_000
