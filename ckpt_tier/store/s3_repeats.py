@@ -2,9 +2,9 @@
 
 botocore makes each request from its model of S3 anew, by rules for endpoints, checks of parameters and some twenty
 hooks: two milliseconds of processor time, ten times what it costs to sign and send a small object. So it makes the
-first request of a kind, and those after it are made from that one. Credentials, signature and the reading of answers
-stay botocore's; and after any answer that is no success the next request of its kind goes all the way again, so that
-what botocore knows to do then (another region, other credentials) is done.
+first request of a kind, and those after it are made from that one. Credentials and the reading of answers stay
+botocore's, and the signature is what it would be; and after any answer that is no success the next request of its kind
+goes all the way again, so that what botocore knows to do then (another region, other credentials) is done.
 
 Only for requests that go over connections of ours: see `s3_wire`.
 """
@@ -12,10 +12,12 @@ Only for requests that go over connections of ours: see `s3_wire`.
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import msgspec
 
 from ckpt_tier.store.s3_session import parse_timestamp
+from ckpt_tier.store.s3_signing import Scope, Signer
 from ckpt_tier.store.s3_wire import SENT_AT_ONCE
 from ckpt_tier.store.source_body import PieceBody
 
@@ -59,14 +61,14 @@ _Kind = tuple[str, frozenset[tuple[str, object]]]
 
 
 class _Pattern(msgspec.Struct, frozen=True):
-    """What requests of one kind have in common, and their answers. `place`: their URL up to the key; `fields`: for each
-    field of an answer the header, the field's name, and how it is read."""
+    """What requests of one kind have in common, and their answers. `place`: their URL up to the key, and `path` its
+    path; `fields`: for each field of an answer the header, the field's name, and how it is read."""
 
     method: str
     place: str
+    path: str
     headers: dict[str, str]
-    region: str
-    service: str
+    scope: Scope
     stream_output: bool
     fields: list[tuple[str, str, Callable[[str], object]]]
 
@@ -86,17 +88,13 @@ class Repeats:
 
     def __init__(self, client: "S3Client", session: "Session", wire: "Wire", heard: "Callable[[Answer], None]") -> None:
         """`heard` is told each answer."""
-        from botocore.auth import AUTH_TYPE_MAPS
-
-        self._client = client
-        self._credentials: Any = session.get_credentials()
+        self._signer = Signer(session.get_credentials())
         self._wire = wire
         self._heard = heard
         service = client.meta.service_model
         self._models = {name: service.operation_model(client.meta.method_to_api_mapping[name]) for name in _OPERATIONS}
         factory = session.get_component("response_parser_factory")
         self._parser = factory.create_parser(service.resolved_protocol)
-        self._signer: Any = AUTH_TYPE_MAPS["s3v4"]
         self._patterns: dict[_Kind, _Pattern] = {}
         self._seen = threading.local()
         for model in self._models.values():
@@ -160,8 +158,6 @@ class Repeats:
         return ClientError(self._parser.parse(response, model.output_shape), model.name)
 
     def _request(self, pattern: _Pattern, parameters: Mapping[str, Any]) -> _Request:
-        from botocore.awsrequest import AWSRequest
-
         headers = dict(pattern.headers)
         for name in parameters.keys() & _IN_HEADERS.keys():
             headers[_IN_HEADERS[name]] = parameters[name]
@@ -170,12 +166,9 @@ class Repeats:
             headers["content-length"] = str(body.length)
             if body.length > SENT_AT_ONCE:
                 headers["expect"] = "100-continue"
-        url = pattern.place + _target(parameters)
-        signed: Any = AWSRequest(pattern.method, url, headers)
-        signed.context["client_config"] = self._client.meta.config
-        frozen = self._credentials.get_frozen_credentials()
-        self._signer(frozen, pattern.service, pattern.region).add_auth(signed)
-        return _Request(pattern.method, url, signed.headers, body, pattern.stream_output)
+        target = _target(parameters)
+        signed = self._signer.signed(pattern.method, pattern.path + target, headers, pattern.scope)
+        return _Request(pattern.method, pattern.place + target, signed, body, pattern.stream_output)
 
 
 def _fields(shape: Any) -> list[tuple[str, str, Callable[[str], object]]]:
@@ -210,12 +203,14 @@ def _pattern(request: Any, parameters: Mapping[str, Any], model: Any) -> _Patter
         or any(headers.get(_IN_HEADERS[name]) != parameters[name] for name in parameters.keys() & _IN_HEADERS.keys())
     ):
         return None
+    place = request.url.removesuffix(target)
+    url = urlsplit(place)
     return _Pattern(
         method=request.method,
-        place=request.url.removesuffix(target),
-        headers={name: value for name, value in headers.items() if name not in _MADE_ANEW},
-        region=words[-3],
-        service=words[-2],
+        place=place,
+        path=url.path,
+        headers={"host": url.netloc} | {name: value for name, value in headers.items() if name not in _MADE_ANEW},
+        scope=Scope(region=words[-3], service=words[-2]),
         stream_output=request.stream_output,
         fields=_fields(model.output_shape),
     )

@@ -171,7 +171,7 @@ def test_credentials_that_change_are_used_from_the_next_request_on(
     store.upload("x", source_of(make_file(b"hello")), Counter())
     store.stat("x")
     store.stat("x")
-    credentials: Any = requests_of(store)._line()[1]._credentials
+    credentials: Any = requests_of(store)._line()[1]._signer._credentials
     monkeypatch.setattr(credentials, "secret_key", "another")
     with pytest.raises(AccessDeniedError):
         store.stat("x")
