@@ -9,6 +9,7 @@ store and back before anything is fetched.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -21,6 +22,7 @@ from ckpt_tier.errors import (
     CkptTierError,
     ConfigError,
     IntegrityError,
+    MissingKeyError,
     NoColdTierError,
     NotFoundError,
     UnavailableError,
@@ -143,8 +145,13 @@ class Candidates:
 
     def _read_step(self, names: Sequence[str], step: int) -> None:
         manifests = self._wiring.cold.manifests
-        listed = self._ask(lambda: manifests.entries_from(dict.fromkeys(names, step)))
-        good, damaged = self._ask(lambda: manifests.read_all([entry for entry in listed if entry.step == step]))
+
+        def look() -> tuple[dict[Entry, Manifest], dict[Entry, IntegrityError]]:
+            listed = manifests.entries_from(dict.fromkeys(names, step))
+            with _pruned_meanwhile():
+                return manifests.read_all([entry for entry in listed if entry.step == step])
+
+        good, damaged = self._ask(look)
         self._at_step |= {(name, step): {} for name in names}
         for entry in (*good, *damaged):
             self._at_step[entry.series, step][entry] = good.get(entry) or damaged[entry]
@@ -192,11 +199,7 @@ class Candidates:
         branches: Sequence[Branch] = ()
         try:
             if cold is not None:
-                self._list(cold, names)
-                if sum(len(self._listed[name]) for name in names) > READ_TOGETHER:
-                    names = [series]
-                listed = [entry for name in names for entry in self._listed[name]]
-                manifests, damaged = self._ask(lambda: cold.read_all(listed))
+                names, manifests, damaged = self._ask(lambda: self._read_newest(cold, names))
                 branches = self._ask(lambda: list_branches(cold, names))
         except UnavailableError as error:
             self.is_away(error)
@@ -215,10 +218,18 @@ class Candidates:
         }
         return self._seen.pop(series)
 
-    def _list(self, cold: Manifests, names: Sequence[str]) -> None:
+    def _read_newest(
+        self, cold: Manifests, names: list[str]
+    ) -> tuple[list[str], dict[Entry, Manifest], dict[Entry, IntegrityError]]:
+        """The manifests of these series, or of the first alone if they are many; and of which."""
         new = [name for name in names if name not in self._listed]
-        listed = self._ask(lambda: cold.entries_from(dict.fromkeys(new, 0)))
+        listed = cold.entries_from(dict.fromkeys(new, 0))
         self._listed |= {name: [entry for entry in listed if entry.series == name] for name in new}
+        if sum(len(self._listed[name]) for name in names) > READ_TOGETHER:
+            names = names[:1]
+        wanted = [entry for name in names for entry in self._listed.pop(name)]
+        with _pruned_meanwhile():
+            return names, *cold.read_all(wanted)
 
     def _pruned(self, on_hot: Iterable[HotCheckpoint]) -> Mapping[tuple[str, int, str], float]:
         """What was pruned, and when, among the steps that only the hot tier has: whoever pruned it wants it no more."""
@@ -310,3 +321,14 @@ class Candidates:
         from ckpt_tier.flow.retry import persistently
 
         return persistently(question, self._wiring.clock)
+
+
+@contextlib.contextmanager
+def _pruned_meanwhile() -> Iterator[None]:
+    """A manifest that has gone since it was listed is a reason to look again."""
+    try:
+        yield
+    except MissingKeyError as error:
+        raise UnavailableError(
+            "a manifest disappeared while it was read", "somebody prunes at the same time", "it is tried again"
+        ) from error

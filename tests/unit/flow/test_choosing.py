@@ -46,6 +46,15 @@ class Asked(FolderStore):
             self.late.append(key)
 
 
+class Pruned(FolderStore):
+    """Somebody else prunes step 2 of series 1, whose manifest has just been listed."""
+
+    def get(self, key: str, limit: int) -> bytes:
+        if key.startswith("run/1/manifests/000000000002."):
+            self.delete(key)
+        return super().get(key, limit)
+
+
 class Stopped(FolderStore):
     """Somebody presses Ctrl-C while series 1 is fetched."""
 
@@ -167,3 +176,18 @@ def test_with_the_cold_tier_away_each_series_is_taken_from_the_hot_one_and_that_
     assert sum("the cold tier is away" in event.text for event in three.events if isinstance(event, Warned)) == 1
     with pytest.raises(UnavailableError):
         three.restored(step=None, hot=False)
+
+
+def test_what_is_pruned_between_two_looks_is_looked_at_no_more_and_keeps_nobody_back(
+    three: TwoTiers, tmp_path: Path
+) -> None:
+    store = Pruned(three.cold)
+    back = three.restored(step=None, hot=False, store=store, to=tmp_path / "newest")
+    assert [(each.series, each.step) for each in back] == [("0", 2), ("1", 1), ("2", 2)]
+
+
+def test_a_step_that_is_pruned_in_one_series_meanwhile_comes_back_in_the_others(
+    three: TwoTiers, tmp_path: Path
+) -> None:
+    back = three.restored(step=2, store=Pruned(three.cold), to=tmp_path / "to")
+    assert [each.series for each in back] == ["0", "2"]
