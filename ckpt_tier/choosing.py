@@ -56,11 +56,11 @@ class _Seen(msgspec.Struct, frozen=True):
     """What both tiers hold of one series. `damaged`: the steps whose manifest can't be read, and why. `pruned`: what
     was pruned of the steps that are `on_hot`, and when."""
 
-    manifests: Sequence[Manifest] = ()
-    damaged: Sequence[tuple[int, IntegrityError]] = ()
-    on_hot: Sequence[HotCheckpoint] = ()
-    branches: Sequence[Branch] = ()
-    pruned: Mapping[tuple[str, int, str], float] = {}
+    manifests: Sequence[Manifest]
+    damaged: Sequence[tuple[int, IntegrityError]]
+    on_hot: Sequence[HotCheckpoint]
+    branches: Sequence[Branch]
+    pruned: Mapping[tuple[str, int, str], float]
 
 
 class Candidates:

@@ -34,7 +34,7 @@ FAST = "not slow"
 SLOW_FOLDERS = {"cli", "crash", "demo", "integration"}
 SLOW_STORES = ("[apart", "[minio", "[weak", "[sftp", "[object")
 
-MEMORY = Path("/dev/shm")  # noqa: S108
+MEMORY = Path("/dev/shm")  # noqa: S108 (pytest makes a folder of its own in it)
 ROOM = 2 * 2**30
 ABOUT_THE_DISK = {
     "test_durable.py",

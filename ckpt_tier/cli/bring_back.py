@@ -52,11 +52,9 @@ def bring_back(
             to=to,
             force=force,
         )
-    error = back.error()
-    if error is not None and len(back.failed) + len(back.restored) == 1:
-        raise error
-    _tell(settings, wiring, back, seen)
-    if error is not None:
+    if back.restored or len(back.failed) > 1:  # a failure alone needs no account beside its error
+        _tell(settings, wiring, back, seen)
+    if error := back.error():
         raise error
     return 0
 

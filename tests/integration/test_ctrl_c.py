@@ -73,6 +73,14 @@ def ground(tmp_path: Path, silence: Silence) -> OnS3:
     return ground
 
 
+def assert_ends_at_once(process: "subprocess.Popen[str]") -> None:
+    begun = time.monotonic()
+    result = interrupt(process, signal.SIGINT)
+    assert time.monotonic() - begun < AT_ONCE
+    assert result.err == "\nerror: interrupted\nhint: run the same command again to go on\n"
+    assert result.code == 130
+
+
 @pytest.mark.parametrize(
     ("command", "at"),
     [
@@ -93,11 +101,7 @@ def test_ctrl_c_ends_a_command_that_only_reads_at_once_though_the_server_is_sile
     silence.at = at
     with ground.start(*command.split()) as process:
         silence.wait(process)
-        begun = time.monotonic()
-        result = interrupt(process, signal.SIGINT)
-    assert time.monotonic() - begun < AT_ONCE
-    assert result.err == "\nerror: interrupted\nhint: run the same command again to go on\n"
-    assert result.code == 130
+        assert_ends_at_once(process)
     silence.over.set()
     ground.run(*command.split())
 
@@ -115,11 +119,7 @@ def test_ctrl_c_ends_what_computes_with_tensors_at_once_too(tmp_path: Path, sile
     silence.at = OBJECTS
     with ground.start(*command.split()) as process:
         silence.wait(process, requests=1)
-        begun = time.monotonic()
-        result = interrupt(process, signal.SIGINT)
-    assert time.monotonic() - begun < AT_ONCE
-    assert result.err == "\nerror: interrupted\nhint: run the same command again to go on\n"
-    assert result.code == 130
+        assert_ends_at_once(process)
 
 
 def test_a_sync_ends_at_once_at_the_second_ctrl_c(ground: OnS3, silence: Silence) -> None:

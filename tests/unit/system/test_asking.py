@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from ckpt_tier.system.asking import answers, computing
+from tests.busy import Busy
 
 
 @pytest.fixture
@@ -58,21 +59,16 @@ def test_each_answer_is_there_as_soon_as_it_and_all_before_it_have_come(silent: 
 
 
 def test_never_more_than_allowed_are_asked_at_the_same_time_and_all_are_asked_once() -> None:
-    lock, now, most, asked = threading.Lock(), 0, 0, []
+    busy, asked = Busy(), []
 
     def ask(question: int) -> None:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
+        with busy:
             asked.append(question)
-        time.sleep(0.01)
-        with lock:
-            now -= 1
+            time.sleep(0.01)
 
     list(answers(ask, range(20), 4))
     assert sorted(asked) == list(range(20))
-    assert 1 < most <= 4
+    assert 1 < busy.most <= 4
 
 
 def test_a_single_question_needs_no_thread_and_none_has_no_answer() -> None:

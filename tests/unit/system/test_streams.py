@@ -6,6 +6,7 @@ import time
 import pytest
 
 from ckpt_tier.system.streams import FULL_STREAM, Streams, Width, at_once, in_streams, streams_at_first
+from tests.busy import Busy
 
 
 class Watchmaker:
@@ -26,21 +27,16 @@ def after(streams: Streams, clock: Watchmaker, bytes_per_second: float) -> int:
 
 
 def test_all_are_done_and_never_more_than_allowed_at_the_same_time() -> None:
-    lock, now, most, done = threading.Lock(), 0, 0, []
+    busy, done = Busy(), []
 
     def work(thing: int) -> None:
-        nonlocal now, most
-        with lock:
-            now += 1
-            most = max(most, now)
-        time.sleep(0.01)
-        with lock:
-            now -= 1
+        with busy:
+            time.sleep(0.01)
             done.append(thing)
 
     at_once(work, range(20), 4)
     assert sorted(done) == list(range(20))
-    assert 1 < most <= 4
+    assert 1 < busy.most <= 4
 
 
 def test_a_single_one_needs_no_thread() -> None:
